@@ -77,7 +77,11 @@ func Inside() bool { return os.Getenv(insideVar) != "" }
 
 // Need ends the test when there is no lab: it fails under LVSCTL_LAB=require and
 // is skipped otherwise, in both cases with the way to get one.
-func Need(t testing.TB) {
+func Need(t interface {
+	Helper()
+	Skip(...any)
+	Fatal(...any)
+}) {
 	t.Helper()
 	// Read within the test, so that go test's cache knows that the result depends on it.
 	mode := os.Getenv(modeVar)

@@ -1,7 +1,7 @@
 package lab_test
 
 import (
-	"os"
+	"runtime"
 	"testing"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
@@ -9,9 +9,4 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-func TestTheKernelHasIPVS(t *testing.T) {
-	lab.Need(t)
-	if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
-		t.Fatal(err)
-	}
-}
+func panicOrExit(*testing.T) { runtime.Goexit() }
