@@ -200,13 +200,12 @@ func raiseLimits() error {
 }
 
 // loadModules: IPv6 does not load itself when a program asks for it, and ip_vs
-// only for the first netlink request, not for a look at /proc/net/ip_vs.
+// only for the first netlink request, not for a look at /proc/net/ip_vs. The
+// others would, but one modprobe for all is much quicker than one for each.
 func loadModules() error {
-	for _, name := range []string{"ipv6", "ip_vs"} {
-		out, err := exec.Command("/sbin/modprobe", name).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("modprobe %s: %w: %s (is the package kmod installed?)", name, err, out)
-		}
+	out, err := exec.Command("/sbin/modprobe", "-a", "ipv6", "ip_vs", "bridge", "veth").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("modprobe: %w: %s (is the package kmod installed?)", err, out)
 	}
 	return nil
 }
