@@ -5,10 +5,8 @@ go 1.26.0
 require (
 	github.com/moby/ipvs v1.1.0
 	github.com/sirupsen/logrus v1.9.0
+	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/sys v0.49.0
 )
 
-require (
-	github.com/vishvananda/netlink v1.3.1 // indirect
-	github.com/vishvananda/netns v0.0.5 // indirect
-)
+require github.com/vishvananda/netns v0.0.5 // indirect
