@@ -58,9 +58,18 @@ func run(m *testing.M) (status int, moved bool) {
 	return m.Run(), false
 }
 
-// Enter does for an ordinary program what Main does for tests; call it first in
-// main. It returns when the program runs in a lab, and otherwise runs the program
-// again in a guest and exits with its status. The error says why there is no lab.
+// Init is the first line of a program that calls [Enter]. It returns at once,
+// except in the one process in which the program is the first of a guest: that is
+// not to look at its arguments or do anything else.
+func Init() {
+	if job := os.Getenv(jobVar); job != "" && os.Getpid() == 1 {
+		bootGuest(job) // does not return
+	}
+}
+
+// Enter does for an ordinary program what Main does for tests. It returns when the
+// program runs in a lab, and otherwise runs the program again in a guest, with the
+// same arguments, and exits with its status. The error says why there is no lab.
 func Enter() error {
 	status, ran, err := handOver()
 	if ran {
@@ -102,9 +111,7 @@ func Need(t interface {
 // handOver runs this program in a guest if that is where it has to run; ran
 // reports that it did. The error is the reason why there is no lab at all.
 func handOver() (status int, ran bool, err error) {
-	if job := os.Getenv(jobVar); job != "" && os.Getpid() == 1 {
-		bootGuest(job) // does not return
-	}
+	Init()
 	if Inside() {
 		return 0, false, nil
 	}
