@@ -20,10 +20,20 @@ type answer struct {
 // each message that answers it. The kernel's refusal is a syscall.Errno. After
 // any other error the conn is gone.
 func (c *Client) ask(seq uint32, visit func([]byte) error) (answer, error) {
+	return c.converse(seq, true, visit)
+}
+
+// tell is ask for an order, which is only acknowledged and may take its time.
+func (c *Client) tell(seq uint32) error {
+	_, err := c.converse(seq, false, func([]byte) error { return nil })
+	return err
+}
+
+func (c *Client) converse(seq uint32, quick bool, visit func([]byte) error) (answer, error) {
 	if err := c.connect(); err != nil {
 		return answer{}, err
 	}
-	if err := c.conn.Send(c.out.b); err != nil {
+	if err := c.conn.Send(c.out.b, quick); err != nil {
 		return answer{}, c.lost(err)
 	}
 	x := exchange{seq: seq, visit: visit}
@@ -132,7 +142,8 @@ func (c *Client) resolve() error {
 	c.out.begin(genlController, 0, seq, ctrlGetFamily, 1)
 	c.out.str(ctrlAttrName, ipvsFamilyName)
 	c.out.end()
-	_, err := c.ask(seq, func(b []byte) (err error) {
+	// Not quick: for an unknown family the kernel may look for a module first.
+	_, err := c.converse(seq, false, func(b []byte) (err error) {
 		c.family, err = decodeFamily(b)
 		return err
 	})
@@ -204,7 +215,7 @@ func (c *Client) StartDaemon(d lvs.Daemon) error {
 	seq := c.question(cmdNewDaemon, unix.NLM_F_ACK)
 	c.out.daemon(d)
 	c.out.end()
-	_, err := c.ask(seq, ignore)
+	err := c.tell(seq)
 	return refusal(what, err, map[syscall.Errno]string{
 		unix.EEXIST: "one runs already: stop it first",
 		unix.ENODEV: "there is no interface " + d.Interface,
@@ -222,7 +233,7 @@ func (c *Client) StopDaemon(d lvs.Daemon) error {
 	c.out.u32(daemonState, uint32(d.Role))
 	c.out.close(at)
 	c.out.end()
-	_, err := c.ask(seq, ignore)
+	err := c.tell(seq)
 	return refusal("stop the "+d.Role.String()+" sync daemon", err, map[syscall.Errno]string{
 		unix.ESRCH: "none runs",
 	})
@@ -237,10 +248,8 @@ func (c *Client) SetTimeouts(t lvs.Timeouts) error {
 	c.out.u32(attrTimeoutTCPFin, t.TCPFin)
 	c.out.u32(attrTimeoutUDP, t.UDP)
 	c.out.end()
-	_, err := c.ask(seq, ignore)
+	err := c.tell(seq)
 	return refusal("set the timeouts", err, map[syscall.Errno]string{
 		unix.EINVAL: "each is 0 to 2678400 seconds",
 	})
 }
-
-func ignore([]byte) error { return nil }

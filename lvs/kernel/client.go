@@ -23,7 +23,12 @@ import (
 
 // ErrNoVerdict is in the verdict of a change whose answer from the kernel was
 // lost: it may have been done or not. Read the table to know.
-var ErrNoVerdict = errors.New("the kernel's answer was lost, so it may have been done or not")
+const ErrNoVerdict = sentinel("the kernel's answer was lost, so it may have been done or not")
+
+// sentinel is an error that costs nothing when the program starts.
+type sentinel string
+
+func (e sentinel) Error() string { return string(e) }
 
 var _ lvs.Kernel = (*Client)(nil)
 
@@ -43,6 +48,8 @@ type Client struct {
 	in    []byte // receive memory, shared by questions and batches
 	moby  mobyHandle
 	plain bool // never moby
+
+	scratch []lvs.DestinationState // grows once, not for each service
 }
 
 // An Option changes how [Open] opens.
@@ -274,10 +281,12 @@ func refusal(what string, err error, hints map[syscall.Errno]string) error {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dial = func() (conn, error) { return nil, errors.New("the client is closed") }
+	c.dial = func() (conn, error) { return nil, errClosed }
 	c.moby.close()
 	return c.hangUp()
 }
+
+const errClosed = sentinel("the client is closed")
 
 // hangUp drops a conn whose state is not known any more: answers may still be
 // on their way that belong to no request.

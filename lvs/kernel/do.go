@@ -123,7 +123,7 @@ func (c *Client) batch(changes []lvs.Change, todo []int, verdicts []error) int {
 	first := c.nextSeq(min(len(todo), lim.messages))
 	n := c.encode(changes, todo, lim, first)
 	todo = todo[:n]
-	if err := c.conn.Send(c.out.b); err != nil {
+	if err := c.conn.Send(c.out.b, false); err != nil {
 		// A datagram is taken whole or not at all, so nothing was done.
 		return fail(todo, c.lost(err))
 	}
