@@ -210,6 +210,10 @@ func (c *Client) StartDaemon(d lvs.Daemon) error {
 	if err := checkName("interface", d.Interface); err != nil {
 		return &Error{What: what, Errno: unix.EINVAL, Hint: err.Error()}
 	}
+	// The sync protocol has one byte for it. The kernel takes more and sends it cut.
+	if d.SyncID > 255 {
+		return &Error{What: what, Errno: unix.EINVAL, Hint: "the sync id is 0 to 255"}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seq := c.question(cmdNewDaemon, unix.NLM_F_ACK)
@@ -228,15 +232,40 @@ func (c *Client) StartDaemon(d lvs.Daemon) error {
 func (c *Client) StopDaemon(d lvs.Daemon) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seq := c.question(cmdDelDaemon, unix.NLM_F_ACK)
-	at := c.out.nest(attrDaemon)
-	c.out.u32(daemonState, uint32(d.Role))
-	c.out.close(at)
-	c.out.end()
-	err := c.tell(seq)
+	err := c.stopDaemon(d.Role)
 	return refusal("stop the "+d.Role.String()+" sync daemon", err, map[syscall.Errno]string{
 		unix.ESRCH: "none runs",
 	})
+}
+
+// stopDaemon asks for no acknowledgement of its own: a daemon whose thread has
+// not yet run ends with EINTR, and that is the one errno for which netlink sends
+// nothing, so whoever waits for it waits for ever. The acknowledgement of a
+// second, harmless message says that the first was taken; a refusal comes unasked.
+func (c *Client) stopDaemon(r lvs.Role) error {
+	if err := c.connect(); err != nil {
+		return err
+	}
+	first := c.nextSeq(2)
+	c.out.reset()
+	c.out.begin(c.family, 0, first, cmdDelDaemon, ipvsGenlVersion)
+	at := c.out.nest(attrDaemon)
+	c.out.u32(daemonState, uint32(r))
+	c.out.close(at)
+	c.out.end()
+	c.out.begin(c.family, unix.NLM_F_ACK, first+1, cmdGetInfo, ipvsGenlVersion)
+	c.out.end()
+	if err := c.conn.Send(c.out.b, false); err != nil {
+		return c.lost(err)
+	}
+	v := newVerdicts(first, 2)
+	if err := c.collect(v); err != nil {
+		return err
+	}
+	if v.errnos[0] != 0 {
+		return v.errnos[0]
+	}
+	return nil
 }
 
 // SetTimeouts sets the idle timeouts of connections; 0 keeps what there is.

@@ -85,8 +85,8 @@ func ModprobeStderr(w io.Writer) Option { return func(o *options) { o.stderr = w
 func OwnEncoderOnly() Option { return func(o *options) { o.plain = true } }
 
 // replyPatience is how long an answer may take. The kernel answers before send
-// returns, so an answer that is not there has been lost.
-const replyPatience = 5 * time.Second
+// returns, so an answer that is not there by then has been lost.
+const replyPatience = 2 * time.Second
 
 // Open finds IPVS in the kernel and asks it for its version; when that fails it
 // runs "/sbin/modprobe -- ip_vs" once and tries again. The error is an

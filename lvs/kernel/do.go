@@ -127,11 +127,11 @@ func (c *Client) batch(changes []lvs.Change, todo []int, verdicts []error) int {
 		// A datagram is taken whole or not at all, so nothing was done.
 		return fail(todo, c.lost(err))
 	}
-	b := verdictsOf{first: first, errnos: make([]syscall.Errno, n), known: make([]bool, n)}
-	err = c.collect(&b)
+	b := newVerdicts(first, n)
+	err = c.collect(b)
 	for j, i := range todo {
 		switch {
-		case b.known[j]:
+		case b.known[j]: // without an error, no answer is a yes
 			verdicts[i] = lvs.Refused(changes[i], b.errnos[j])
 		case err != nil:
 			verdicts[i] = noVerdict(changes[i], err)
@@ -177,6 +177,10 @@ type verdictsOf struct {
 	errnos []syscall.Errno
 	known  []bool
 	last   bool // the last one has been answered, so the rest has been taken
+}
+
+func newVerdicts(first uint32, n int) *verdictsOf {
+	return &verdictsOf{first: first, errnos: make([]syscall.Errno, n), known: make([]bool, n)}
 }
 
 // An error with the head of its request takes 36 bytes, with all of it the size
