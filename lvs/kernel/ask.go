@@ -23,6 +23,15 @@ func (c *Client) ask(seq uint32, visit func([]byte) error) (answer, error) {
 	return c.converse(seq, true, visit)
 }
 
+// askOne is ask for a question that one message answers.
+func (c *Client) askOne(seq uint32, visit func([]byte) error) error {
+	a, err := c.ask(seq, visit)
+	if err == nil && a.parts == 0 {
+		return c.lost(malformedError("an acknowledgement in place of an answer"))
+	}
+	return err
+}
+
 // tell is ask for an order, which is only acknowledged and may take its time.
 func (c *Client) tell(seq uint32) error {
 	_, err := c.converse(seq, false, func([]byte) error { return nil })
@@ -143,17 +152,21 @@ func (c *Client) resolve() error {
 	c.out.str(ctrlAttrName, ipvsFamilyName)
 	c.out.end()
 	// Not quick: for an unknown family the kernel may look for a module first.
+	c.family = 0
 	_, err := c.converse(seq, false, func(b []byte) (err error) {
 		c.family, err = decodeFamily(b)
 		return err
 	})
+	if err == nil && c.family == 0 {
+		return c.lost(malformedError("a family without a number"))
+	}
 	return err
 }
 
 func (c *Client) info() (info lvs.Info, err error) {
 	seq := c.question(cmdGetInfo, 0)
 	c.out.end()
-	_, err = c.ask(seq, func(b []byte) (err error) {
+	err = c.askOne(seq, func(b []byte) (err error) {
 		info, err = decodeInfo(b)
 		return err
 	})
@@ -175,7 +188,7 @@ func (c *Client) Timeouts() (lvs.Timeouts, error) {
 	var t lvs.Timeouts
 	seq := c.question(cmdGetConfig, 0)
 	c.out.end()
-	_, err := c.ask(seq, func(b []byte) (err error) {
+	err := c.askOne(seq, func(b []byte) (err error) {
 		t, err = decodeTimeouts(b)
 		return err
 	})

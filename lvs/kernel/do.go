@@ -150,7 +150,7 @@ func errnoOf(err error) syscall.Errno {
 // at least one.
 func (c *Client) encode(changes []lvs.Change, todo []int, lim limits, first uint32) int {
 	c.out.reset()
-	n := 0
+	n, last := 0, 0
 	for n < len(todo) && n < lim.messages {
 		before := len(c.out.b)
 		c.out.change(c.family, 0, first+uint32(n), changes[todo[n]])
@@ -158,16 +158,15 @@ func (c *Client) encode(changes []lvs.Change, todo []int, lim limits, first uint
 			c.out.b = c.out.b[:before]
 			break
 		}
-		c.out.start = before
-		n++
+		n, last = n+1, before
 	}
-	c.out.askAck()
+	c.out.askAck(last)
 	return n
 }
 
-// askAck asks for the acknowledgement of the message begun last.
-func (e *encoder) askAck() {
-	at := e.b[e.start+6:]
+// askAck asks for the acknowledgement of the message that begins at start.
+func (e *encoder) askAck(start int) {
+	at := e.b[start+6:]
 	native.PutUint16(at, native.Uint16(at)|unix.NLM_F_ACK)
 }
 

@@ -63,7 +63,7 @@ func (c *Client) service(k lvs.Key) (s lvs.ServiceState, err error) {
 	seq := c.question(cmdGetService, 0)
 	c.out.nestedKey(k)
 	c.out.end()
-	_, err = c.ask(seq, func(b []byte) (err error) {
+	err = c.askOne(seq, func(b []byte) (err error) {
 		s, err = serviceIn(b)
 		return err
 	})
