@@ -18,7 +18,7 @@ type answer struct {
 
 // ask sends the message that stands in c.out and calls visit for the payload of
 // each message that answers it. The kernel's refusal is a syscall.Errno. After
-// any other error the conn is gone.
+// any other error the conn is a new one.
 func (c *Client) ask(seq uint32, visit func([]byte) error) (answer, error) {
 	return c.converse(seq, true, visit)
 }
@@ -39,7 +39,7 @@ func (c *Client) tell(seq uint32) error {
 }
 
 func (c *Client) converse(seq uint32, quick bool, visit func([]byte) error) (answer, error) {
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return answer{}, err
 	}
 	if err := c.conn.Send(c.out.b, quick); err != nil {
@@ -77,7 +77,7 @@ func (e lostError) Error() string { return "talking to IPVS: " + e.err.Error() }
 func (e lostError) Unwrap() error { return e.err }
 
 func (c *Client) lost(err error) error {
-	c.hangUp() // the error that counts is the one we have
+	c.renew()
 	return lostError{err}
 }
 
@@ -256,7 +256,7 @@ func (c *Client) StopDaemon(d lvs.Daemon) error {
 // nothing, so whoever waits for it waits for ever. The acknowledgement of a
 // second, harmless message says that the first was taken; a refusal comes unasked.
 func (c *Client) stopDaemon(r lvs.Role) error {
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return err
 	}
 	first := c.nextSeq(2)

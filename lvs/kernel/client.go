@@ -36,10 +36,10 @@ var _ lvs.Kernel = (*Client)(nil)
 // concurrent use; its requests go one after the other.
 type Client struct {
 	mu       sync.Mutex
-	dial     func() (conn, error)
 	patience time.Duration // for one answer
 
-	conn   conn // nil after it was lost; the next request dials again
+	conn   conn  // nil when it could not be renewed, or was closed:
+	gone   error // that is why
 	family uint16
 	seq    uint32
 	limits limits // of a batch on conn; zero until one was needed
@@ -96,7 +96,11 @@ func Open(opts ...Option) (*Client, error) {
 	for _, f := range opts {
 		f(&o)
 	}
-	c := newClient(dialer(o.nsPath))
+	conn, dialErr := dial(o.nsPath)
+	if dialErr != nil {
+		return nil, openError("open a generic netlink socket", dialErr)
+	}
+	c := newClient(conn)
 	c.plain = o.plain
 	err := c.hello()
 	if err == nil {
@@ -116,15 +120,15 @@ func Open(opts ...Option) (*Client, error) {
 }
 
 // newClient is the second door: tests enter here with a scripted conn.
-func newClient(dial func() (conn, error)) *Client {
-	return &Client{dial: dial, patience: replyPatience}
+func newClient(c conn) *Client {
+	return &Client{conn: c, patience: replyPatience}
 }
 
-func dialer(nsPath string) func() (conn, error) {
-	if nsPath == "" {
-		return dialHere
+func dial(nsPath string) (conn, error) {
+	if nsPath != "" {
+		return dialIn(nsPath)
 	}
-	return func() (conn, error) { return dialIn(nsPath) }
+	return dialHere()
 }
 
 func dialHere() (conn, error) {
@@ -170,9 +174,6 @@ func runModprobe(o options) error {
 func (c *Client) hello() *OpenError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.connect(); err != nil {
-		return openError("open a generic netlink socket", err)
-	}
 	if err := c.resolve(); err != nil {
 		return openError(stepFind, err)
 	}
@@ -281,33 +282,31 @@ func refusal(what string, err error, hints map[syscall.Errno]string) error {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dial = func() (conn, error) { return nil, errClosed }
 	c.moby.close()
-	return c.hangUp()
-}
-
-const errClosed = sentinel("the client is closed")
-
-// hangUp drops a conn whose state is not known any more: answers may still be
-// on their way that belong to no request.
-func (c *Client) hangUp() error {
 	if c.conn == nil {
 		return nil
 	}
 	err := c.conn.Close()
-	c.conn, c.limits = nil, limits{}
+	c.conn, c.gone = nil, errClosed
 	return err
 }
 
-func (c *Client) connect() error {
-	if c.conn != nil {
-		return nil
+const errClosed = sentinel("the client is closed")
+
+// renew replaces a conn whose state is not known any more: answers may still be
+// on their way that belong to no request.
+func (c *Client) renew() {
+	old := c.conn
+	c.conn, c.gone = old.Renew()
+	c.limits = limits{}
+	_ = old.Close() // nothing is lost with it
+}
+
+// usable returns why there is no conn.
+func (c *Client) usable() error {
+	if c.conn == nil {
+		return lostError{c.gone}
 	}
-	conn, err := c.dial()
-	if err != nil {
-		return err
-	}
-	c.conn = conn
 	return nil
 }
 

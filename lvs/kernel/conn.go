@@ -25,6 +25,8 @@ type conn interface {
 	// Namespace returns a new descriptor of the network namespace that the
 	// conn speaks to.
 	Namespace() (int, error)
+	// Renew returns a new conn to the same namespace.
+	Renew() (conn, error)
 	Close() error
 }
 
@@ -198,4 +200,17 @@ func (s *socket) Namespace() (int, error) {
 		return -1, errno
 	}
 	return int(fd), nil
+}
+
+func (s *socket) Renew() (c conn, err error) {
+	ns, err := s.Namespace()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(ns)
+	err = inNamespace(ns, func() (err error) {
+		c, err = dialHere()
+		return err
+	})
+	return c, err
 }

@@ -113,7 +113,7 @@ func (c *Client) batch(changes []lvs.Change, todo []int, verdicts []error) int {
 		}
 		return len(todo)
 	}
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return fail(todo, err)
 	}
 	lim, err := c.batchLimits(len(todo))

@@ -252,18 +252,14 @@ func TestOpenErrors(t *testing.T) {
 		if ms[0].typ != genlController {
 			return []event{datagram(verdict(ms[0], unix.EPERM))}
 		}
-		var e encoder
-		e.b = append(e.b, 1, 2, 0, 0)
-		e.str(ctrlAttrName, ipvsFamilyName)
-		e.u16(ctrlAttrID, 31)
-		return []event{datagram(reply(ms[0], genlController, 0, e.b...))}
+		return []event{familyReply(ms[0], 31)}
 	})
 	err = c.hello()
 	if err == nil || c.family != 31 || !errors.Is(err, lvs.ErrPermission) || err.noModule() || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 		t.Errorf("without privilege: %v", err)
 	}
-	c = newClient(func() (conn, error) { return nil, unix.EPROTONOSUPPORT })
-	if err = c.hello(); err == nil || !strings.Contains(err.Error(), "no Linux with IPVS") {
+	err = openError("open a generic netlink socket", unix.EPROTONOSUPPORT)
+	if !strings.Contains(err.Error(), "no Linux with IPVS") {
 		t.Errorf("without generic netlink: %v", err)
 	}
 }

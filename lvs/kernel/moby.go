@@ -48,7 +48,7 @@ func (c *Client) useMoby() bool {
 	if c.moby.h != nil {
 		return true
 	}
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return false
 	}
 	ns, err := c.conn.Namespace()

@@ -221,6 +221,21 @@ func TestOverflowOfVerdicts(t *testing.T) {
 	do(t, c, lvs.Change{Op: lvs.Flush}) // the next request works again
 }
 
+// A conn renewed on another thread still speaks to the first namespace.
+func TestRenewStaysInItsNamespace(t *testing.T) {
+	newHost(t)
+	c := open(t, OwnEncoderOnly())
+	elsewhere := make(chan error)
+	go func() {
+		c.renew() // this goroutine's thread is not in the test's namespace
+		elsewhere <- errors.Join(c.Do([]lvs.Change{{Op: lvs.AddService, Service: lvs.NewService(lvs.Marked(5, lvs.IPv4), "rr")}})...)
+	}()
+	must(t, <-elsewhere)
+	if got := table(t, open(t)); got != "-A -f 5 -s rr\n" {
+		t.Errorf("table is %q", got)
+	}
+}
+
 func TestServiceStateOfNone(t *testing.T) {
 	newHost(t)
 	c := open(t)

@@ -65,11 +65,12 @@ func (s *scripted) Grow(int) (int, int, error) { return s.send, s.recv, nil }
 func (s *scripted) Namespace() (int, error)    { return -1, unix.ENOTTY }
 func (s *scripted) Close() error               { s.closed++; s.queue = nil; return nil }
 
-// client is one whose family is known, on a scripted kernel; dialing again
-// gives the same script.
+func (s *scripted) Renew() (conn, error) { return s, nil }
+
+// client is one whose family is known, on a scripted kernel.
 func client(t *testing.T, answer func([]message) []event) (*Client, *scripted) {
 	s := &scripted{t: t, answer: answer, send: 4 << 20, recv: 4 << 20}
-	c := newClient(func() (conn, error) { return s, nil })
+	c := newClient(s)
 	c.family = 30
 	return c, s
 }
@@ -422,7 +423,7 @@ func TestStopDaemonThatNeverRan(t *testing.T) {
 }
 
 func TestClosedClient(t *testing.T) {
-	c, s := client(t, ackLast)
+	c, _ := client(t, ackLast)
 	if _, err := c.Info(); err == nil {
 		t.Error("an acknowledgement passes for an answer")
 	}
@@ -433,7 +434,28 @@ func TestClosedClient(t *testing.T) {
 	if err := c.Do(adds(1))[0]; !strings.Contains(sprint(err), string(errClosed)) {
 		t.Errorf("changing through a closed client: %v", err)
 	}
-	if s.closed != 1 {
-		t.Errorf("closed %d times", s.closed)
+}
+
+// An unloaded module comes back under another number.
+func TestFamilyChanges(t *testing.T) {
+	c, _ := client(t, func(ms []message) []event {
+		switch m := ms[0]; m.typ {
+		case genlController:
+			return []event{familyReply(m, 31)}
+		case 31:
+			return []event{servicePart(m, 0, 1), datagram(done(m, 0))}
+		}
+		return []event{datagram(verdict(ms[0], unix.ENOENT))}
+	})
+	if s, err := c.services(); err != nil || len(s) != 1 || c.family != 31 {
+		t.Errorf("%v, %v", s, err)
 	}
+}
+
+func familyReply(m message, family uint16) event {
+	var e encoder
+	e.b = append(e.b, 1, 2, 0, 0)
+	e.str(ctrlAttrName, ipvsFamilyName)
+	e.u16(ctrlAttrID, family)
+	return datagram(reply(m, genlController, 0, e.b...))
 }

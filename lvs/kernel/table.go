@@ -83,6 +83,10 @@ func (c *Client) services() (lvs.State, error) {
 	var seen lvs.State
 	for try := range dumpTries {
 		list, whole, err := c.dumpServices(len(seen))
+		if err == syscall.Errno(unix.ENOENT) && try == 0 && c.resolve() == nil {
+			// The module was unloaded and loaded again: the family is another.
+			list, whole, err = c.dumpServices(0)
+		}
 		if err != nil {
 			return nil, err
 		}
