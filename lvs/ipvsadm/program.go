@@ -120,7 +120,7 @@ func (p *Program) with(do func(*session) int) int {
 	if err != nil {
 		status := s.say(statusRefused, "Can't initialize ipvs: "+openText(err)+
 			"\nAre you sure that IP Virtual Server is built in the kernel or as module?")
-		s.hint(err)
+		s.hint(openHint(err))
 		return status
 	}
 	s.kernel = k
@@ -164,11 +164,11 @@ func (s *session) say(status int, text string) int {
 	return status
 }
 
-// hint adds what is missing, once.
-func (s *session) hint(err error) {
-	if h := hint(err); h != "" && !s.hinted {
+// hint adds a line of ours, once.
+func (s *session) hint(text string) {
+	if text != "" && !s.hinted {
 		s.hinted = true
-		io.WriteString(s.Stderr, h+"\n")
+		io.WriteString(s.Stderr, text+"\n")
 	}
 }
 
@@ -216,9 +216,7 @@ func (s *session) verdict(v Verb, err error) int {
 		return statusFine
 	}
 	status := s.say(statusKernel, ErrorText(v, err))
-	if errors.Is(err, syscall.EPERM) {
-		s.hint(err)
-	}
+	s.hint(hint(err))
 	return status
 }
 
@@ -247,7 +245,7 @@ func (s *session) list(c *Command) int {
 	}
 	if err != nil {
 		status := s.say(statusListing, listingText(err))
-		s.hint(err)
+		s.hint(hint(err))
 		return status
 	}
 	return statusFine
