@@ -561,3 +561,40 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("left over:\n%s", got)
 	}
 }
+
+// thousand is a table of 1000 services with 5 destinations each.
+func thousand() (t lvs.Table) {
+	for i := range 1000 {
+		k := lvs.At(lvs.TCP, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80))
+		e := lvs.Entry{Service: lvs.NewService(k, "wlc")}
+		for j := range 5 {
+			e.Destinations = append(e.Destinations, lvs.Destination{
+				Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 0, byte(j + 2)}), 80), Method: lvs.Gate, Weight: 1})
+		}
+		t = append(t, e)
+	}
+	return t
+}
+
+func BenchmarkInstallThousand(b *testing.B) {
+	newHost(b)
+	c := open(b)
+	cs := install(thousand())
+	for b.Loop() {
+		do(b, c, cs...)
+		b.StopTimer()
+		do(b, c, lvs.Change{Op: lvs.Flush})
+		b.StartTimer()
+	}
+}
+
+func BenchmarkReadThousand(b *testing.B) {
+	newHost(b)
+	c := open(b)
+	do(b, c, install(thousand())...)
+	for b.Loop() {
+		if s, err := c.State(); err != nil || len(s) != 1000 {
+			b.Fatal(len(s), err)
+		}
+	}
+}
