@@ -2,8 +2,10 @@ package ipvsadm
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -196,4 +198,66 @@ func slowSort(v []uint32) []uint32 {
 		}
 	}
 	return out
+}
+
+// The order of the peer, from the order in which the kernel had them: where the
+// comparison runs in rings, nothing but the same way of sorting gives it.
+func TestOrderOfThePeer(t *testing.T) {
+	text, err := os.ReadFile("testdata/order.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range strings.Split(string(text), "\n[")[1:] {
+		name, lines, _ := strings.Cut(section, "]\n")
+		var st lvs.State
+		var want []string
+		for line := range strings.Lines(lines) {
+			have, sorted, ok := strings.Cut(line, "|")
+			if !ok {
+				continue
+			}
+			want = append(want, strings.TrimSpace(sorted))
+			key, server := entryOf(t, strings.TrimSpace(have))
+			if server.IsValid() {
+				last := &st[len(st)-1]
+				last.Destinations = append(last.Destinations, lvs.DestinationState{Destination: lvs.Destination{Addr: server}})
+				continue
+			}
+			st = append(st, lvs.ServiceState{Service: lvs.NewService(key, "rr")})
+		}
+		if got := inOrder(st); !slices.Equal(got, want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// entryOf reads a service, "TCP 10.0.0.1:80" or "FWM 7 IPv6", or a server,
+// "-> 10.0.0.2:80".
+func entryOf(t *testing.T, text string) (lvs.Key, netip.AddrPort) {
+	t.Helper()
+	kind, rest, _ := strings.Cut(text, " ")
+	var mark uint32
+	if n, err := fmt.Sscanf(rest, "%d", &mark); kind == "FWM" && n == 1 && err == nil {
+		if strings.HasSuffix(rest, " IPv6") {
+			return lvs.Marked(mark, lvs.IPv6), netip.AddrPort{}
+		}
+		return lvs.Marked(mark, lvs.IPv4), netip.AddrPort{}
+	}
+	addr := netip.MustParseAddrPort(rest)
+	if kind == "->" {
+		return lvs.Key{}, addr
+	}
+	return lvs.At(protocolOf(kind), addr), netip.AddrPort{}
+}
+
+func inOrder(st lvs.State) (lines []string) {
+	var services, servers sorter
+	for _, i := range serviceOrder(&services, st, false) {
+		lines = append(lines, st[i].Key.String())
+		ds := st[i].Destinations
+		for _, j := range serverOrder(&servers, ds, false) {
+			lines = append(lines, "-> "+ds[j].Addr.String())
+		}
+	}
+	return lines
 }

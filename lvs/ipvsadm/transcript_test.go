@@ -23,6 +23,7 @@ import (
 //	> LINE       standard output; ">-" the same
 //	! LINE       standard error
 //	= STATUS     exit status, when it is not 0
+//	~            only the first line of the output is the peer's
 //
 // Here the same words are said to the fake kernel. Between the cases it is new.
 
@@ -33,6 +34,7 @@ type step struct {
 	args         []string
 	in, out, err string
 	status       int
+	firstLine    bool
 }
 
 type conversation struct {
@@ -70,7 +72,11 @@ func (s *step) run(t *testing.T, k ipvsadm.Kernel) {
 	if status != s.status {
 		t.Errorf("%s: exit status %d, want %d", at, status, s.status)
 	}
-	if got := out.String(); got != s.out {
+	got := out.String()
+	if s.firstLine {
+		got = got[:strings.Index(got, "\n")+1]
+	}
+	if got != s.out {
 		t.Errorf("%s: standard output\n%s", at, difference(got, s.out))
 	}
 	if got := errs.String(); got != s.err {
@@ -141,6 +147,8 @@ func (s *step) add(t *testing.T, mark, rest string) {
 		s.out = strings.TrimSuffix(s.out, "\n")
 	case "!":
 		s.err += rest + "\n"
+	case "~":
+		s.firstLine = true
 	case "=":
 		if _, err := fmt.Sscan(rest, &s.status); err != nil {
 			t.Fatalf("%s:%d: status %q: %v", s.file, s.line, rest, err)
@@ -179,6 +187,11 @@ var testHosts = []struct{ addr, name, alias string }{
 	{"172.31.99.1", "vip.example", "vip"},
 	{"172.31.99.1", "alias.example", ""},
 	{"172.31.99.2", "a-very-long-host-name-for-a-real-server.example.org", "rslong"},
+	{"172.31.99.9", "Mixed.Case.Example", ""},
+	{"172.31.99.10", "two.names", ""},
+	{"172.31.99.11", "two.names", ""},
+	{"172.31.99.12", "first.of.two", ""},
+	{"172.31.99.12", "second.of.two", ""},
 	{"fd99::1", "six.example", ""},
 	{"fd99::2", "a-very-long-host-name-for-a-sixlong-server.example.org", "sixlong"},
 	{"fd99::3", "a-host-name-of-more-than-fifty-nine-bytes-would-be-cut-at.that.example.org", ""},
@@ -191,7 +204,7 @@ var testPorts = []struct {
 }{
 	{"ftp", 21, lvs.TCP}, {"ssh", 22, lvs.TCP}, {"domain", 53, lvs.TCP}, {"domain", 53, lvs.UDP},
 	{"http", 80, lvs.TCP}, {"www", 80, lvs.TCP}, {"https", 443, lvs.TCP}, {"https", 443, lvs.UDP},
-	{"shell", 514, lvs.TCP}, {"syslog", 514, lvs.UDP}, {"who", 513, lvs.UDP}, {"sip", 5060, lvs.TCP}, {"sip", 5060, lvs.UDP},
+	{"shell", 514, lvs.TCP}, {"syslog", 514, lvs.TCP}, {"syslog", 514, lvs.UDP}, {"who", 513, lvs.UDP}, {"sip", 5060, lvs.TCP}, {"sip", 5060, lvs.UDP},
 	{"amqp", 5672, lvs.TCP}, {"amqp", 5672, lvs.SCTP}, {"http-alt", 8080, lvs.TCP}, {"mdns", 5353, lvs.UDP},
 	{"ntp", 123, lvs.UDP}, {"rtmp", 1, lvs.SCTP}, {"tcpmux", 1, lvs.TCP}, {"echo", 7, lvs.TCP}, {"echo", 7, lvs.UDP},
 	{"discard", 9, lvs.TCP}, {"discard", 9, lvs.UDP},
