@@ -32,7 +32,7 @@ type Kernel interface {
 // Program is one run of ipvsadm, ipvsadm-save or ipvsadm-restore.
 type Program struct {
 	Name   string                 // argv[0], for messages
-	Open   func() (Kernel, error) // called once, unless help is all that is wanted
+	Open   func() (Kernel, error) // called once, unless help is all that is wanted; fails without IPVS or the right to use it
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
@@ -113,10 +113,6 @@ func (p *Program) with(do func(*session) int) int {
 		s.parser.names = new(SystemNames)
 	}
 	k, err := p.Open()
-	if err == nil {
-		// ipvsadm asks for this first, and so finds out whether it may ask at all.
-		s.info, err = k.Info()
-	}
 	if err != nil {
 		status := s.say(statusRefused, "Can't initialize ipvs: "+openText(err)+
 			"\nAre you sure that IP Virtual Server is built in the kernel or as module?")
@@ -135,7 +131,6 @@ func (p *Program) with(do func(*session) int) int {
 type session struct {
 	*Program
 	kernel Kernel
-	info   lvs.Info
 	parser parser
 	out    printer
 	hinted bool
@@ -271,12 +266,16 @@ func (s *session) save() error {
 }
 
 func (s *session) services(l *Listing) error {
+	info, err := s.kernel.Info()
+	if err != nil {
+		return err
+	}
 	st, err := s.kernel.State()
 	if err != nil {
 		return err
 	}
 	text := lister{printer: &s.out, Listing: *l}
-	text.title(s.info)
+	text.title(info)
 	text.heading()
 	text.table(st)
 	return nil
