@@ -125,7 +125,7 @@ func (x exchange) words(awaited string, err error) string {
 		return "no route to host " + x.peer + ": nobody there answers ARP, or a router says so"
 	case errors.Is(err, syscall.ENETUNREACH):
 		return "network is unreachable: this host has no route to " + x.peer
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ENOTCONN):
 		return fmt.Sprintf("%s reset the connection before any %s", x.peer, awaited)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return fmt.Sprintf("%s closed the connection before any %s", x.peer, awaited)
