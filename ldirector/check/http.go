@@ -109,7 +109,7 @@ func (p HTTP) Prepare() (Probe, error) {
 
 // url is where the first request goes.
 func (p HTTP) url() (*url.URL, error) {
-	if strings.Contains(p.Target, "://") || p.Proxy {
+	if p.Proxy || strings.HasPrefix(p.Target, "http://") || strings.HasPrefix(p.Target, "https://") {
 		u, err := url.Parse(p.Target)
 		if err == nil && u.Host == "" {
 			err = fmt.Errorf("request %q: a whole URL is needed, like http://www.example.com/", p.Target)

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -115,14 +114,14 @@ func (l *lines) ask(want int, awaited, format string, args ...any) (int, string,
 // farewell is how long a server may take to answer QUIT. Its verdict is given.
 const farewell = time.Second
 
-// bye takes leave politely, so that the server does not log a lost connection.
-// Whatever comes back, or does not, changes nothing any more.
+// bye takes leave politely, and waits for the answer, so that the server does not
+// log a lost connection. Whatever comes changes nothing any more.
 func (l *lines) bye(format string, args ...any) {
 	if l.say(format, args...) != nil {
 		return
 	}
 	if l.raw.Conn.SetReadDeadline(earlier(l.raw.end, time.Now().Add(farewell))) == nil {
-		_, _ = io.CopyN(io.Discard, l.in, maxLine)
+		_, _ = l.in.ReadSlice('\n')
 	}
 }
 

@@ -65,14 +65,36 @@ type exchange struct {
 // begin notes what words a failure of this check will need.
 func begin(ctx context.Context, peer string) exchange {
 	x := exchange{peer: peer}
-	if d, ok := ctx.Deadline(); ok {
-		x.patient = time.Until(d)
+	if d, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
+		x.patient = d
+	} else if end, ok := ctx.Deadline(); ok {
+		x.patient = time.Until(end)
 	}
 	return x
 }
 
-// within is the timeout as it was configured: a check starts microseconds after
-// its clock does, and nobody wrote "2.999s".
+type patienceKey struct{}
+
+// patience is a context that knows the timeout it was given, for the words "no
+// answer within 3 s": what is left of it is less, on a busy machine much less.
+type patience struct {
+	context.Context
+	d time.Duration
+}
+
+func (p patience) Value(key any) any {
+	if _, ok := key.(patienceKey); ok {
+		return p.d
+	}
+	return p.Context.Value(key)
+}
+
+// withTimeout is context.WithTimeout for a check.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(patience{ctx, d}, d)
+}
+
+// within is the timeout in words; "2.999 s" is what nobody wrote.
 func (x exchange) within() string {
 	d := x.patient
 	switch {
