@@ -147,8 +147,15 @@ type httpProbe struct {
 	first   *url.URL
 	receive *Pattern
 	tls     *tls.Config // for Addr
-	in      *bufio.Reader
+
+	// One check at a time uses these, so they serve all of them.
+	in   *bufio.Reader
+	page bytes.Buffer
+	head http.Request // what ReadResponse has to know: the method
 }
+
+// keepPage is the largest buffer that is kept from one check to the next.
+const keepPage = 16 << 10
 
 // Check implements [Probe].
 func (p *httpProbe) Check(ctx context.Context, n Net) error { return p.Examine(ctx, n).Err }
@@ -309,7 +316,8 @@ func (p *httpProbe) read(c io.Reader) (answer, error) {
 		p.in = bufio.NewReaderSize(c, 2048)
 	}
 	p.in.Reset(c)
-	resp, err := readHead(p.in, p.Method)
+	p.head.Method = p.Method
+	resp, err := readHead(p.in, &p.head)
 	if err != nil {
 		return answer{}, err
 	}
@@ -319,7 +327,11 @@ func (p *httpProbe) read(c io.Reader) (answer, error) {
 	}
 	// A page nobody looks at still has to come: half a page is not well.
 	keep := p.receive != nil || p.Digest != ""
-	a.body, a.cut, err = readBody(resp, p.MaxBody, keep)
+	if p.page.Cap() > keepPage {
+		p.page = bytes.Buffer{}
+	}
+	p.page.Reset()
+	a.body, a.cut, err = readBody(resp, &p.page, p.MaxBody, keep)
 	return a, err
 }
 
@@ -333,9 +345,9 @@ func (p *httpProbe) wanted(status int) bool {
 }
 
 // readHead reads status line and headers of the final answer, past any 1xx.
-func readHead(in *bufio.Reader, method string) (*http.Response, error) {
+func readHead(in *bufio.Reader, req *http.Request) (*http.Response, error) {
 	for range 10 {
-		resp, err := http.ReadResponse(in, &http.Request{Method: method})
+		resp, err := http.ReadResponse(in, req)
 		if err != nil || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			return resp, err
 		}
@@ -343,9 +355,9 @@ func readHead(in *bufio.Reader, method string) (*http.Response, error) {
 	return nil, errors.New("ten interim answers and no final one")
 }
 
-// readBody reads at most limit bytes of the decoded body, and says whether there
-// was more.
-func readBody(resp *http.Response, limit int, keep bool) (body []byte, cut bool, err error) {
+// readBody reads at most limit bytes of the decoded body into buf, if it is to be
+// kept, and says whether there was more.
+func readBody(resp *http.Response, buf *bytes.Buffer, limit int, keep bool) (body []byte, cut bool, err error) {
 	if !keep {
 		n, err := io.CopyN(io.Discard, resp.Body, int64(limit)+1)
 		if errors.Is(err, io.EOF) || errors.Is(err, errTooMuch) {
@@ -356,10 +368,6 @@ func readBody(resp *http.Response, limit int, keep bool) (body []byte, cut bool,
 	in, err := decoded(resp)
 	if err != nil {
 		return nil, false, err
-	}
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= int64(limit) {
-		buf.Grow(int(n) + bytes.MinRead)
 	}
 	_, err = buf.ReadFrom(io.LimitReader(in, int64(limit)+1))
 	if errors.Is(err, errTooMuch) { // the connection's own bound, on coded bytes
