@@ -1,0 +1,3 @@
+package ldirectord
+
+func (r *reader) lint() {}
