@@ -23,17 +23,21 @@ type Virtual struct {
 	Policy   Policy
 	Hooks    Hooks
 	Alert    Alert
-	Source   Source
+	// MonitorFile gets a line for every answer of a check; empty: nothing does.
+	MonitorFile string
+	Source      Source
 }
 
 // Member is a real server of a virtual service.
 type Member struct {
 	// Destination is what the kernel gets when the member is well.
 	Destination lvs.Destination
-	// Name is the member as it was configured, "10.0.0.2:80" or "web1:http": the
-	// name in logs, alerts and of files in the maintenance folder. For gate and
-	// ipip its port may differ from the kernel's.
+	// Name is the member's address with the port that it was configured with,
+	// "10.0.0.2:80": the name in logs, alerts and of files in the maintenance
+	// folder. For gate and ipip that port may differ from the kernel's.
 	Name string
+	// Host is the name that was configured in place of an address, or empty.
+	Host string
 	// Checks must all say well. Without any the member is always well.
 	// Specs with the same ID, in whatever virtual, are one check.
 	Checks []check.Spec
