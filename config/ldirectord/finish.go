@@ -2,6 +2,7 @@ package ldirectord
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -93,10 +94,19 @@ func (r *reader) finishFallback(v *virtual) {
 	}
 	text, hint := r.resolveFallback(fb, st.family, v.proto)
 	if text != "" {
-		r.refuse(when(v.closed, atBlockEnd), st.line, text)
+		r.refuse(v.end(st.line), st.line, text)
 		r.wrong(st.line, st.name+": "+text, hint)
 	}
 	st.fallback.addr, st.fallback.portNum, st.fallback.found = fb.addr, fb.portNum, fb.found
+}
+
+// end is when ldirectord looks up the names of a line of the block: at its end,
+// or never if it does not see the line in it.
+func (v *virtual) end(line int) int {
+	if line > v.closed {
+		return math.MaxInt
+	}
+	return when(v.closed, atBlockEnd)
 }
 
 func fallbackName(f lvs.Family) string {
@@ -164,7 +174,7 @@ func (r *reader) finishService(v *virtual) {
 // finishReal looks a real server's names up, in ldirectord's order.
 func (r *reader) finishReal(v *virtual, re *real, expanded *int) {
 	refuse := func(theirs, ours, hint string) {
-		r.refuse(when(v.closed, atBlockEnd), re.line, theirs)
+		r.refuse(v.end(re.line), re.line, theirs)
 		r.wrong(re.line, ours, hint)
 	}
 	if re.format != "" {
@@ -172,6 +182,7 @@ func (r *reader) finishReal(v *virtual, re *real, expanded *int) {
 		return
 	}
 	known := r.finishRealAddr(v, re, refuse)
+	known = known && r.finishRange(re, refuse, expanded)
 	if re.rest != "" {
 		r.finishFlags(v, re)
 		known = known && slices.Contains(methodNames, re.method)
@@ -181,7 +192,7 @@ func (r *reader) finishReal(v *virtual, re *real, expanded *int) {
 			r.warn(re.line, "real: "+n.text, n.hint)
 		}
 	}
-	re.found = known && r.finishRange(re, refuse, expanded)
+	re.found = known
 }
 
 // finishRealAddr reports whether address and port are known.
@@ -221,7 +232,7 @@ func (r *reader) finishRealAddr(v *virtual, re *real, refuse func(theirs, ours, 
 }
 
 func (r *reader) finishFlags(v *virtual, re *real) {
-	r.refuse(when(v.closed, atBlockEnd), re.line, re.rest)
+	r.refuse(v.end(re.line), re.line, re.rest)
 	if !slices.Contains(methodNames, re.method) {
 		text := "real: no forwarding method"
 		if re.method != "" {

@@ -111,7 +111,7 @@ func when(line, what int) int { return 2*line + what }
 
 // refuse keeps what ldirectord would have complained about first.
 func (r *reader) refuse(at, line int, text string) {
-	if was := r.f.refusal; was != nil && was.at <= at {
+	if was := r.f.refusal; was != nil && was.at <= at || at == math.MaxInt {
 		return
 	}
 	r.f.refusal = &Refusal{File: r.f.Name, Line: line, Text: text, at: at}
