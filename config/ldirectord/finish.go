@@ -94,7 +94,7 @@ func (r *reader) finishFallback(v *virtual) {
 	}
 	text, hint := r.resolveFallback(fb, st.family, v.proto)
 	if text != "" {
-		r.refuse(v.end(st.line), st.line, text)
+		r.refuse(v.end(max(st.line, v.line("protocol"))), st.line, text)
 		r.wrong(st.line, st.name+": "+text, hint)
 	}
 	st.fallback.addr, st.fallback.portNum, st.fallback.found = fb.addr, fb.portNum, fb.found
@@ -143,7 +143,7 @@ func (r *reader) finishHead(v *virtual) {
 		return
 	}
 	const text = "invalid address for virtual service"
-	r.refuse(when(v.closed, atBlockEnd), v.stmt.line, text)
+	r.refuse(v.end(v.line("protocol")), v.stmt.line, text)
 	r.wrong(v.stmt.line, v.stmt.name+"="+h.String()+": "+err.Error(), "give an address and port that this host can find")
 }
 
@@ -282,7 +282,7 @@ func (r *reader) finishTwins(v *virtual, seen map[string]*virtual) {
 	seen[id] = v
 	line := min(v.closed+1, len(r.f.Lines))
 	if was != nil {
-		r.refuse(when(v.closed, atBlockEnd), line, text)
+		r.refuse(v.end(v.line("protocol")), line, text)
 		r.wrong(v.stmt.line, fmt.Sprintf("%s=%v is there already, on line %d", v.stmt.name, v.stmt.head, was.stmt.line), "put all real servers into one of them")
 		v.found = false
 		return

@@ -418,6 +418,7 @@ func (r *reader) acceptLog(path string) string {
 // one.
 func (r *reader) keep(l *Line, st *stmt, in scope) {
 	st.line = l.Number
+	r.trim(l, st, in)
 	l.stmt, l.Key, l.Value = st, st.name, st.value()
 	switch {
 	case st.head != nil:
@@ -430,6 +431,42 @@ func (r *reader) keep(l *Line, st *stmt, in scope) {
 		l.Kind = Global
 		r.keepGlobal(st)
 	}
+}
+
+// trim cuts blanks, and behind a global directive a comment, off a value that
+// reaches to the end of its line. ldirectord keeps them, to nobody's use.
+func (r *reader) trim(l *Line, st *stmt, in scope) {
+	if st.take == nil || st.style == word || st.style == quoted {
+		return
+	}
+	arg := st.arg
+	if in == top {
+		var comment string
+		if arg, comment = cutComment(arg); comment != "" && (arg == "" || strings.IndexByte(blanks, arg[len(arg)-1]) >= 0) {
+			l.Comment = comment
+		} else {
+			arg = st.arg
+		}
+	}
+	arg = strings.TrimRight(arg, blanks)
+	if arg == st.arg {
+		return
+	}
+	if !harmless(st.name) || strings.Contains(st.arg[len(arg):], "#") {
+		r.warn(l.Number, fmt.Sprintf("%s: ldirectord takes %q at the end for a part of the value", st.name, st.arg[len(arg):]),
+			fmt.Sprintf("write %q", st.name+"="+arg))
+	}
+	st.arg = arg
+}
+
+// harmless tells the directives whose value is only looked at by people, or by
+// programs that do not mind a blank at its end.
+func harmless(name string) bool {
+	switch name {
+	case "servicename", "comment", "virtualhost", "fallbackcommand", "emailalert", "emailalertfrom":
+		return true
+	}
+	return false
 }
 
 func (r *reader) keepGlobal(st *stmt) {
