@@ -28,6 +28,8 @@ func (r *reader) guess(l *Line, text string, in scope, refusal string) {
 	}
 	if in == inner {
 		g.text = strings.ReplaceAll(g.text, "\t", "    ")
+	} else if g.comment != "" && reachesEnd(key) {
+		g.because("a comment behind it would be a part of its value")
 	}
 	st, now := r.accept(g.text, in)
 	if now != "" {
@@ -47,6 +49,12 @@ func (r *reader) guess(l *Line, text string, in scope, refusal string) {
 	l.Comment = g.comment
 	r.keep(l, st, in)
 	r.mended(l.Number, key+": "+strings.Join(orWhat(g.why, now), "; "), fmt.Sprintf("write %q", display(st, in)))
+}
+
+// reachesEnd tells whether a value goes on to the end of its line.
+func reachesEnd(key string) bool {
+	d, ok := directives[key]
+	return ok && d.style != word && d.style != quoted
 }
 
 func orWhat(why []string, what string) []string {
@@ -90,9 +98,6 @@ func (r *reader) tidy(text string, in scope) *guessed {
 		g.because("it has typographic quotes, wide characters or special blanks")
 	}
 	g.text, g.comment = cutComment(g.text)
-	if g.comment != "" && in == top {
-		g.because("behind a global directive there can be no comment")
-	}
 	if t := strings.TrimRight(g.text, blanks+";"); t != g.text {
 		if g.comment == "" || in == inner {
 			g.because("ldirectord takes %q at the end for a part of the value", g.text[len(t):])

@@ -20,6 +20,21 @@ func (r *reader) lint() {
 		r.lintCheck(v)
 		r.lintPatterns(v, patterns)
 		r.lintReals(v)
+		r.lintFallback(v.settings)
+	}
+	r.lintFallback(r.f.globals)
+}
+
+func (r *reader) lintFallback(s settings) {
+	for _, name := range []string{"fallback", "fallback6"} {
+		st := s[name]
+		switch {
+		case st == nil:
+		case st.fallback.unnamed:
+			r.warn(st.line, name+": without an address it is this host", "write "+name+"="+st.fallback.String())
+		case st.fallback.passed != "":
+			r.warn(st.line, name+": ldirectord passes over "+quote(st.fallback.passed), "remove it")
+		}
 	}
 }
 

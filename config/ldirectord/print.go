@@ -130,9 +130,10 @@ func behind(comment string) string {
 
 // text is the statement as it should be written, without indentation.
 func (st *stmt) text() string {
+	leading := st.arg != "" && strings.TrimLeft(st.arg, blanks) != st.arg
 	switch {
 	case st.style == quoted, st.style == loose && st.quotable,
-		st.style == list && !strings.Contains(st.arg, `"`):
+		st.style == list && leading && !strings.Contains(st.arg, `"`):
 		return fmt.Sprintf(`%s="%s"`, st.name, st.arg)
 	}
 	return st.name + "=" + st.value()

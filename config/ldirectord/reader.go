@@ -372,6 +372,9 @@ func (r *reader) acceptServer(st *stmt, value string, in scope) string {
 	var refusal string
 	st.fallback, refusal = readFallback(value)
 	st.fallback.line = r.i + 1
+	if st.fallback.host == "" { // that is what an empty name stands for
+		st.fallback.host, st.fallback.unnamed = bracketed(loopback(st.family)), true
+	}
 	return refusal
 }
 
@@ -418,7 +421,9 @@ func (r *reader) acceptLog(path string) string {
 // one.
 func (r *reader) keep(l *Line, st *stmt, in scope) {
 	st.line = l.Number
-	r.trim(l, st, in)
+	if !r.trim(l, st, in) {
+		return
+	}
 	l.stmt, l.Key, l.Value = st, st.name, st.value()
 	switch {
 	case st.head != nil:
@@ -434,29 +439,43 @@ func (r *reader) keep(l *Line, st *stmt, in scope) {
 }
 
 // trim cuts blanks, and behind a global directive a comment, off a value that
-// reaches to the end of its line. ldirectord keeps them, to nobody's use.
-func (r *reader) trim(l *Line, st *stmt, in scope) {
+// reaches to the end of its line. ldirectord keeps them, to nobody's use. If
+// nothing stays where something must be, the line is as good as a comment.
+func (r *reader) trim(l *Line, st *stmt, in scope) bool {
 	if st.take == nil || st.style == word || st.style == quoted {
-		return
+		return true
 	}
 	arg := st.arg
 	if in == top {
-		var comment string
-		if arg, comment = cutComment(arg); comment != "" && (arg == "" || strings.IndexByte(blanks, arg[len(arg)-1]) >= 0) {
-			l.Comment = comment
-		} else {
-			arg = st.arg
-		}
+		arg = withoutComment(l, arg)
 	}
 	arg = strings.TrimRight(arg, blanks)
 	if arg == st.arg {
-		return
+		return true
 	}
-	if !harmless(st.name) || strings.Contains(st.arg[len(arg):], "#") {
-		r.warn(l.Number, fmt.Sprintf("%s: ldirectord takes %q at the end for a part of the value", st.name, st.arg[len(arg):]),
+	cut := st.arg[len(arg):]
+	if _, refusal := st.take(arg, in); refusal != "" {
+		l.Kind, l.Comment = Comment, "# "+strings.Trim(l.Raw, blanks)
+		r.warn(l.Number, fmt.Sprintf("%s: has nothing but %q for a value", st.name, cut), "give a value, or remove the line")
+		return false
+	}
+	if !harmless(st.name) || strings.Contains(cut, "#") {
+		r.warn(l.Number, fmt.Sprintf("%s: ldirectord takes %q at the end for a part of the value", st.name, cut),
 			fmt.Sprintf("write %q", st.name+"="+arg))
 	}
 	st.arg = arg
+	return true
+}
+
+// withoutComment moves a comment, with a blank in front of it, from a value to
+// its line.
+func withoutComment(l *Line, value string) string {
+	text, comment := cutComment(value)
+	if comment == "" || text != "" && strings.IndexByte(blanks, text[len(text)-1]) < 0 {
+		return value
+	}
+	l.Comment = comment
+	return text
 }
 
 // harmless tells the directives whose value is only looked at by people, or by

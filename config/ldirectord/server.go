@@ -260,6 +260,7 @@ type fallback struct {
 	host, port string
 	method     string
 	passed     string // words that ldirectord passes over
+	unnamed    bool   // host was not given, it is this one
 
 	addr    netip.Addr
 	portNum uint16
