@@ -507,6 +507,9 @@ func valueHint(key, value string) string {
 	case "httpmethod":
 		return didYouMean(w, []string{"get", "head"})
 	case "protocol":
+		if w == "tcp" || w == "udp" {
+			return "remove it: packets of every protocol can carry the mark"
+		}
 		return didYouMean(w, []string{"tcp", "udp"})
 	case "scheduler":
 		return didYouMean(w, schedulers)

@@ -5,16 +5,23 @@ import (
 	"strings"
 )
 
-// nearest is the word that someone who wrote this may have meant, or "".
+// nearest is the word that someone who wrote this may have meant, or "". People
+// get first letters right, so among equals a word with the same one is nearer.
 func nearest(wrote string, words []string) string {
 	wrote = strings.ToLower(wrote)
-	if len(wrote) > 40 {
+	if wrote == "" || len(wrote) > 40 {
 		return ""
 	}
-	best, at := "", 3
+	best, at := "", 2*3
 	for _, w := range words {
 		d := distance(wrote, w)
-		if d < at && d*2 < max(len(w), len(wrote)) {
+		if 2*d >= max(len(w), len(wrote)) {
+			continue
+		}
+		if d *= 2; w[0] != wrote[0] {
+			d++
+		}
+		if d < at {
 			best, at = w, d
 		}
 	}

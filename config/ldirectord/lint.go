@@ -297,7 +297,7 @@ func (r *reader) lintPatterns(v *virtual, known map[string]error) {
 			known[pattern] = err
 		}
 		if err != nil {
-			r.warn(line, fmt.Sprintf("receive: %s is not a regular expression: %v", quote(pattern), err), "ldirectord would die of it at the first check")
+			r.warn(line, fmt.Sprintf("receive: %v", err), "ldirectord would die of it at the first check")
 		}
 	}
 	if st := v.settings["receive"]; st != nil {

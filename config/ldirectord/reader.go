@@ -365,7 +365,7 @@ func (r *reader) acceptServer(st *stmt, value string, in scope) string {
 		return fmt.Sprintf(`cannot specify "%s" here.  please use "%s" instead`, st.name, base)
 	}
 	if strings.HasPrefix(st.name, "real") {
-		st.real = readReal(value)
+		st.arg, st.real = value, readReal(value)
 		st.real.line = r.i + 1
 		return "" // whatever is wrong with it, ldirectord will notice later
 	}
@@ -423,6 +423,9 @@ func (r *reader) keep(l *Line, st *stmt, in scope) {
 	st.line = l.Number
 	if !r.trim(l, st, in) {
 		return
+	}
+	if st.take != nil && st.style != quoted && !harmless(st.name) && narrow(st.arg) != st.arg {
+		r.warn(l.Number, st.name+": has typographic quotes, wide characters or special blanks", fmt.Sprintf("write %q", st.name+"="+narrow(st.arg)))
 	}
 	l.stmt, l.Key, l.Value = st, st.name, st.value()
 	switch {
@@ -554,7 +557,7 @@ func (st *stmt) value() string {
 	switch {
 	case st.head != nil:
 		return st.head.String()
-	case st.real != nil:
+	case st.real != nil && st.real.readable():
 		return st.real.String()
 	case st.fallback != nil:
 		return st.fallback.String()

@@ -226,6 +226,11 @@ func (r *real) compare(p peerFlags) {
 	}
 }
 
+// readable tells whether the line can be written anew without loss.
+func (r *real) readable() bool {
+	return r.format == "" && slices.Contains(methodNames, r.method)
+}
+
 // String is the line's value in the form that every reader takes the same way.
 func (r *real) String() string {
 	s := r.host
