@@ -10,12 +10,9 @@ import (
 	"github.com/lvsctl/lvsctl/lvs"
 )
 
-// maxRange is the most real servers that one line may stand for, and maxReals
-// the most in a file. Far fewer work well in a kernel.
-const (
-	maxRange = 1 << 16
-	maxReals = 1 << 18
-)
+// maxRanges is the most real servers that all ranges of a file may stand for:
+// far more than a kernel is happy with, few enough for our memory.
+const maxRanges = 1 << 16
 
 // resolveGlobalFallback looks the fallback's names up where it stands, for tcp
 // and udp alike.
@@ -251,7 +248,6 @@ func (r *reader) finishFlags(v *virtual, re *real) {
 // finishRange reports whether the range can be had.
 func (r *reader) finishRange(re *real, refuse func(theirs, ours, hint string), expanded *int) bool {
 	if re.last == "" {
-		*expanded++
 		return true
 	}
 	if re.to.Less(re.from) {
@@ -260,11 +256,12 @@ func (r *reader) finishRange(re *real, refuse func(theirs, ours, hint string), e
 		return false
 	}
 	n := number(re.to) - number(re.from) + 1
-	*expanded += int(min(n, maxReals))
-	if n > maxRange || *expanded > maxReals {
-		r.wrong(re.line, fmt.Sprintf("real: the range %v->%v has %d addresses; a line may have %d, a file %d", re.from, re.to, n, maxRange, maxReals), "give the servers that exist")
+	if n > maxRanges-uint64(*expanded) {
+		r.wrong(re.line, fmt.Sprintf("real: the range %v->%v has %d addresses; the ranges of a file may have %d together", re.from, re.to, n, maxRanges),
+			"give the servers that exist")
 		return false
 	}
+	*expanded += int(n)
 	return true
 }
 
