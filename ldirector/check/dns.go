@@ -212,27 +212,22 @@ func (p *dnsProbe) askTCP(ctx context.Context, n Net, x exchange, q []byte, id u
 // askAgain sends a datagram, again after 0.5 s, 1 s, 2 s and so on, until one
 // comes back that take calls its own: one lost packet is no dead server.
 func (c *conn) askAgain(ctx context.Context, q, buf []byte, take func([]byte) (mine bool, err error)) error {
-	deadline, limited := ctx.Deadline()
 	for pause := 500 * time.Millisecond; ; pause *= 2 {
 		if _, err := c.Write(q); err != nil {
 			return err
 		}
-		again := time.Now().Add(pause)
-		last := limited && !again.Before(deadline)
-		if last {
-			again = deadline
-		}
-		if !limited && pause > time.Minute {
-			return context.DeadlineExceeded
-		}
+		again := earlier(time.Now().Add(pause), c.end)
 		if err := c.Conn.SetReadDeadline(again); err != nil {
 			return err
 		}
 		if done, err := c.readUntil(buf, take); done || err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil || last {
-			return errors.Join(err, context.DeadlineExceeded)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if again.Equal(c.end) {
+			return context.DeadlineExceeded
 		}
 	}
 }

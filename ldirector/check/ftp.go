@@ -218,10 +218,8 @@ func (p ftpProbe) passivePort(l *lines) (uint16, error) {
 func (p ftpProbe) read(ctx context.Context, l *lines, c net.Conn) (data []byte, cut bool, err error) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	if d, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(d); err != nil {
-			return nil, false, l.failed("file", err)
-		}
+	if err := c.SetDeadline(l.raw.end); err != nil {
+		return nil, false, l.failed("file", err)
 	}
 	data, err = io.ReadAll(io.LimitReader(c, maxAnswer))
 	if err != nil && !errors.Is(err, errTooMuch) {

@@ -109,7 +109,7 @@ func (p HTTP) Prepare() (Probe, error) {
 
 // url is where the first request goes.
 func (p HTTP) url() (*url.URL, error) {
-	if strings.Contains(p.Target, "://") || p.Proxy {
+	if p.Proxy || strings.HasPrefix(p.Target, "http://") || strings.HasPrefix(p.Target, "https://") {
 		u, err := url.Parse(p.Target)
 		if err == nil && u.Host == "" {
 			err = fmt.Errorf("request %q: a whole URL is needed, like http://www.example.com/", p.Target)
@@ -249,7 +249,11 @@ func (p *httpProbe) exchange(ctx context.Context, n Net, x *exchange, r request)
 	if _, err := io.WriteString(rw, r.text(p.Method, p.Proxy)); err != nil {
 		return answer{}, x.failed("answer", err)
 	}
-	return p.read(*x, rw)
+	a, err := p.read(rw)
+	if err != nil {
+		return a, x.failed("whole HTTP answer", c.why(err))
+	}
+	return a, nil
 }
 
 func (p *httpProbe) secure(ctx context.Context, x exchange, c net.Conn, r request, addr string) (net.Conn, error) {
@@ -300,14 +304,14 @@ func (p *httpProbe) resolve(ctx context.Context, n Net, r request) (string, erro
 }
 
 // read takes the answer from the connection.
-func (p *httpProbe) read(x exchange, c io.Reader) (answer, error) {
+func (p *httpProbe) read(c io.Reader) (answer, error) {
 	if p.in == nil {
 		p.in = bufio.NewReaderSize(c, 2048)
 	}
 	p.in.Reset(c)
 	resp, err := readHead(p.in, p.Method)
 	if err != nil {
-		return answer{}, x.failed("HTTP answer", err)
+		return answer{}, err
 	}
 	a := answer{status: resp.StatusCode, line: clip(resp.Status, 256), location: resp.Header.Get("Location")}
 	if !p.wanted(a.status) {
@@ -315,10 +319,8 @@ func (p *httpProbe) read(x exchange, c io.Reader) (answer, error) {
 	}
 	// A page nobody looks at still has to come: half a page is not well.
 	keep := p.receive != nil || p.Digest != ""
-	if a.body, a.cut, err = readBody(resp, p.MaxBody, keep); err != nil {
-		return answer{}, x.failed("end of the page", err)
-	}
-	return a, nil
+	a.body, a.cut, err = readBody(resp, p.MaxBody, keep)
+	return a, err
 }
 
 func (p *httpProbe) wanted(status int) bool {

@@ -6,10 +6,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"net/textproto"
 	"strings"
 	"time"
 )
@@ -17,13 +15,13 @@ import (
 // lines is a conversation in lines, as SMTP, POP3, IMAP, NNTP and FTP are.
 type lines struct {
 	exchange
-	*textproto.Reader
+	in   *bufio.Reader
 	raw  *conn
 	conn net.Conn // raw, or TLS over it
 }
 
-// maxLine is the longest line taken. RFC 5321 and its kin end at 512 to 8192.
-const maxLine = 8 << 10
+// maxLine is the longest line taken. RFC 5321 and its kin end at 512 or 2048.
+const maxLine = 4 << 10
 
 // talk connects for a conversation, over TLS if cfg is not nil.
 func talk(ctx context.Context, n Net, addr netip.AddrPort, cfg *tls.Config) (*lines, error) {
@@ -40,7 +38,7 @@ func talk(ctx context.Context, n Net, addr netip.AddrPort, cfg *tls.Config) (*li
 			return nil, err
 		}
 	}
-	l.Reader = textproto.NewReader(bufio.NewReaderSize(l.conn, 1024))
+	l.in = bufio.NewReaderSize(l.conn, maxLine)
 	return l, nil
 }
 
@@ -52,32 +50,57 @@ func (l *lines) say(format string, args ...any) error {
 	return err
 }
 
-// hear reads one line.
+// hear reads one line, which has to be whole: a line that stops in the middle is
+// no answer, whatever it begins with.
 func (l *lines) hear(awaited string) (string, error) {
-	s, err := l.ReadLine()
-	if err == nil && len(s) > maxLine {
-		err = errTooMuch
+	b, err := l.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return "", l.wrong("%s from %s is a line of more than %d bytes", awaited, l.peer, maxLine)
 	}
 	if err != nil {
 		return "", l.failed(awaited, err)
 	}
-	return s, nil
+	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// code reads a reply of three digits, of one line or many, that has to begin
-// with want (2 = any 2xx, 0 = any at all).
+// code reads a reply of three digits, of one line or many (RFC 959, 4.2), that
+// has to begin with want (2 = any 2xx, 0 = any at all).
 func (l *lines) code(want int, awaited string) (int, string, error) {
-	code, text, err := l.ReadResponse(0)
-	if e := (textproto.ProtocolError)(""); errors.As(err, &e) {
-		return 0, "", &reason{fmt.Sprintf("%s from %s is not of its protocol: %s", awaited, l.peer, clip(string(e), 120)), err}
-	}
+	first, err := l.hear(awaited)
 	if err != nil {
-		return 0, "", l.failed(awaited, err)
+		return 0, "", err
 	}
+	code, more, ok := replyCode(first)
+	if !ok {
+		return 0, "", l.wrong("%s from %s is %q, wanted three digits and a text", awaited, l.peer, clip(first, 120))
+	}
+	for more {
+		line, err := l.hear("end of the " + awaited)
+		if err != nil {
+			return 0, "", err
+		}
+		c, again, ok := replyCode(line)
+		more = !ok || c != code || again
+	}
+	text := strings.TrimLeft(first[3:], " -")
 	if want != 0 && code/100 != want {
 		return code, text, l.wrong("%s from %s is \"%d %s\", wanted %dxx", awaited, l.peer, code, clip(text, 120), want)
 	}
 	return code, text, nil
+}
+
+// replyCode takes a line of a reply apart; more says that it is not the last.
+func replyCode(line string) (code int, more, ok bool) {
+	if len(line) < 3 || len(line) > 3 && line[3] != ' ' && line[3] != '-' {
+		return 0, false, false
+	}
+	for _, d := range []byte(line[:3]) {
+		if d < '0' || d > '9' {
+			return 0, false, false
+		}
+		code = code*10 + int(d-'0')
+	}
+	return code, len(line) > 3 && line[3] == '-', true
 }
 
 // ask sends a line and reads the reply.
@@ -91,14 +114,14 @@ func (l *lines) ask(want int, awaited, format string, args ...any) (int, string,
 // farewell is how long a server may take to answer QUIT. Its verdict is given.
 const farewell = time.Second
 
-// bye takes leave politely, so that the server does not log a lost connection.
-// Whatever comes back, or does not, changes nothing any more.
+// bye takes leave politely, and waits for the answer, so that the server does not
+// log a lost connection. Whatever comes changes nothing any more.
 func (l *lines) bye(format string, args ...any) {
 	if l.say(format, args...) != nil {
 		return
 	}
-	if l.raw.Conn.SetReadDeadline(time.Now().Add(farewell)) == nil {
-		_, _ = io.CopyN(io.Discard, l.R, maxLine)
+	if l.raw.Conn.SetReadDeadline(earlier(l.raw.end, time.Now().Add(farewell))) == nil {
+		_, _ = l.in.ReadSlice('\n')
 	}
 }
 

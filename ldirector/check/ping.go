@@ -43,7 +43,7 @@ func (p Ping) Check(ctx context.Context, n Net) error {
 	defer c.Close()
 	tries := max(p.Tries, 1)
 	for seq := range tries {
-		wait := p.share(ctx, tries-seq)
+		wait := p.share(c.end, tries-seq)
 		if err = c.echo(seq, p.Addr.Is6(), wait); err == nil {
 			return nil
 		}
@@ -57,18 +57,12 @@ func (p Ping) Check(ctx context.Context, n Net) error {
 	return x.failed("answer to a ping", err)
 }
 
-// share is the time of one of the tries that are left.
-func (p Ping) share(ctx context.Context, left int) time.Time {
-	end, limited := ctx.Deadline()
-	switch {
-	case p.Wait > 0 && limited:
+// share is until when one of the tries that are left may wait.
+func (p Ping) share(end time.Time, left int) time.Time {
+	if p.Wait > 0 {
 		return earlier(time.Now().Add(p.Wait), end)
-	case p.Wait > 0:
-		return time.Now().Add(p.Wait)
-	case limited:
-		return time.Now().Add(time.Until(end) / time.Duration(left))
 	}
-	return time.Now().Add(DefaultTimeout)
+	return time.Now().Add(time.Until(end) / time.Duration(left))
 }
 
 // echo sends one echo and waits for it. Identifier and payload are chosen anew

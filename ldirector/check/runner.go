@@ -406,7 +406,7 @@ func (r *Runner) start(now time.Time, e *entry) {
 	// shift those that follow.
 	e.beat = beatAfter(e.beat, e.spec.Interval, now)
 	e.heavy = runsProgram(e.spec.Probe)
-	ctx, cancel := context.WithTimeout(r.base, e.spec.Timeout)
+	ctx, cancel := withTimeout(r.base, e.spec.Timeout)
 	e.cancel = cancel
 	go r.work(ctx, e, e.spec.Probe, e.probe)
 }

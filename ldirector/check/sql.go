@@ -44,14 +44,23 @@ func (p MySQL) Check(ctx context.Context, n Net) error {
 	cfg.Net, cfg.Addr = "tcp", x.peer
 	cfg.Logger = &mysql.NopLogger{}
 	cfg.AllowNativePasswords = true
+	var c *conn
 	cfg.DialFunc = func(_ context.Context, network, address string) (net.Conn, error) {
-		return dial(ctx, n, network, address)
+		var err error
+		if c, err = dial(ctx, n, network, address); err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	con, err := mysql.NewConnector(cfg)
 	if err != nil {
 		return local(err)
 	}
-	return p.row(x, con)
+	err = p.row(x, con)
+	if errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, driver.ErrBadConn) {
+		return x.failed("login or row", c.why(errors.Unwrap(err)))
+	}
+	return err
 }
 
 // PgSQL checks a PostgreSQL server. Like the peer's driver it speaks TLS where
