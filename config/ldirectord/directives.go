@@ -111,7 +111,7 @@ var directives = map[string]directive{
 	"comment":     {where: inner, style: whole, take: rest("")},
 }
 
-// lookup finds a directive by its exact name.
+// directiveNamed finds a directive by its exact name.
 func directiveNamed(name string) (directive, bool) {
 	d, ok := directives[name]
 	d.name = name

@@ -99,7 +99,7 @@ func (f *File) alert(virtual settings) ldirector.Alert {
 // maxNumber bounds every number of a file: an int32, as in the kernel.
 const maxNumber = 1<<31 - 1
 
-// count reads digits; more than maxNumber is maxNumber.
+// number32 reads digits; more than maxNumber is maxNumber.
 func number32(digits string) int {
 	if digits == "" {
 		return 0

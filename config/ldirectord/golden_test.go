@@ -231,7 +231,7 @@ func checkCanonical(t *testing.T, input string, names Resolver) bool {
 	return true
 }
 
-// TestErrorsMeanRefusal: strictly read, a file has errors exactly if ldirectord
+// checkVerdict: strictly read, a file has errors exactly if ldirectord
 // refuses it.
 func checkVerdict(t *testing.T, input string, names Resolver) {
 	t.Helper()

@@ -201,11 +201,11 @@ func (r *reader) lintUnused(v *virtual) {
 	if st := v.settings["checkinterval"]; st != nil && r.f.globals.arg("fork") != "yes" {
 		r.warn(st.line, "checkinterval: is ignored in a virtual unless fork=yes", "set it globally, or add fork=yes above")
 	}
-	r.lintTimeouts(v, kind)
+	r.lintTimeouts(v, kind, what)
 }
 
 // lintTimeouts finds a timeout that another one hides.
-func (r *reader) lintTimeouts(v *virtual, kind string) {
+func (r *reader) lintTimeouts(v *virtual, kind, what string) {
 	r.lintCounts(v.settings)
 	connect := kind == "connect" || kind == "ping" || strings.HasPrefix(kind, "external") ||
 		v.service == "ldap" || v.service == "ldaps" || v.service == "radius"
@@ -214,9 +214,9 @@ func (r *reader) lintTimeouts(v *virtual, kind string) {
 	switch {
 	case allDigits(kind): // uses both
 	case c != nil && n != nil && !connect:
-		r.warn(c.line, "checktimeout: has no effect here, checktype="+kind+" uses negotiatetimeout", "remove it")
+		r.warn(c.line, "checktimeout: has no effect here, "+what+" uses negotiatetimeout", "remove it")
 	case c != nil && n != nil && !negotiate:
-		r.warn(n.line, "negotiatetimeout: has no effect here, checktype="+kind+" uses checktimeout", "remove it")
+		r.warn(n.line, "negotiatetimeout: has no effect here, "+what+" uses checktimeout", "remove it")
 	}
 }
 
