@@ -1,0 +1,89 @@
+// Package ldirector decides which table a director should have right now: what
+// was configured, seen through what the checks say and what an operator asked.
+//
+// A [Plan] is that decision as a pure value; a Director keeps a kernel in step
+// with it.
+package ldirector
+
+import (
+	"time"
+
+	"github.com/lvsctl/lvsctl/ldirector/check"
+	"github.com/lvsctl/lvsctl/lvs"
+)
+
+// Virtual is a virtual service, the servers behind it, and the policy by which
+// they serve.
+type Virtual struct {
+	Service  lvs.Service
+	Name     string // what people call it, may be empty; in alerts and in status
+	Comment  string
+	Members  []Member
+	Fallback *lvs.Destination // serves while no member does; weight at least 1
+	Policy   Policy
+	Hooks    Hooks
+	Alert    Alert
+	// MonitorFile gets a line for every answer of a check; empty: nothing does.
+	MonitorFile string
+	Source      Source
+}
+
+// Member is a real server of a virtual service.
+type Member struct {
+	// Destination is what the kernel gets when the member is well.
+	Destination lvs.Destination
+	// Name is the member's address with the port that it was configured with,
+	// "10.0.0.2:80": the name in logs, alerts and of files in the maintenance
+	// folder. For gate and ipip that port may differ from the kernel's.
+	Name string
+	// Host is the name that was configured in place of an address, or empty.
+	Host string
+	// Checks must all say well. Without any the member is always well.
+	// Specs with the same ID, in whatever virtual, are one check.
+	Checks []check.Spec
+	// Off keeps the member out whatever its checks say (checktype=off).
+	Off bool
+	// Inhibit overrides Policy.Quiescent for this member alone.
+	Inhibit bool
+	Source  Source
+}
+
+// Policy says what follows when members come and go.
+type Policy struct {
+	// Quiescent leaves a member that is not well in the table with weight 0;
+	// without it the member is removed.
+	Quiescent bool
+	// ReaddQuiescent puts an absent member that is not well into the table, with
+	// weight 0.
+	ReaddQuiescent bool
+	// CleanStop removes the service from the kernel when the director stops, or
+	// no longer has it configured.
+	CleanStop bool
+	// Quorum is the sum of weights below which the fallback serves; 0 and 1 mean:
+	// when nobody serves. Hysteresis is how much above and below it must be
+	// crossed.
+	Quorum, Hysteresis uint32
+}
+
+// Hooks are the commands that run when nobody serves any more, and when somebody
+// does again.
+type Hooks struct {
+	// Fallback is a shell command line; it gets "start" or "stop", the virtual
+	// and the protocol as further words.
+	Fallback string
+}
+
+// Alert says who is told by mail.
+type Alert struct {
+	To     []string
+	From   string
+	Repeat time.Duration // 0: once
+	Status []string      // states of the daemon in which mail is sent; empty: all
+	SMTP   string        // host; empty: the local mailer
+}
+
+// Source is the place in a file that something came from.
+type Source struct {
+	File string
+	Line int
+}
