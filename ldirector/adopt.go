@@ -138,7 +138,7 @@ func (v *virtual) adoptFallback(entry lvs.Entry) {
 // What was added by hand goes with the reload, as it does with ldirectord.
 func (v *virtual) adoptHands(old *virtual) {
 	for addr, h := range old.hand {
-		if !h.wanted && v.member(addr) == nil {
+		if !h.wanted && (v.member(addr) == nil || old.member(addr) == nil) {
 			continue
 		}
 		if v.hand == nil {

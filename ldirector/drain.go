@@ -36,6 +36,9 @@ func (s Selector) String() string {
 }
 
 func (s Selector) selects(m *member) bool {
+	if s.Server == "" {
+		return false // not the servers without a name
+	}
 	if !matches(s.Server, m.Destination.Addr) && s.Server != m.Name && s.Server != host(m.Name) {
 		return false
 	}

@@ -62,11 +62,9 @@ func (p *Plan) Notice(left, truth lvs.Table, repair Repair, now time.Time) []Eve
 			v.forgetHands()
 			events = append(events, v.about(Repaired, now, "Virtual server %s was removed by somebody; it is put back", Label(v.Service.Key)))
 		}
-		if len(events) > 0 {
-			p.version++
-			v.want = v.withHands()
-		}
+		v.want = v.withHands() // also when somebody has set right what somebody did, which is no event
 	}
+	p.version++
 	return events
 }
 
@@ -193,14 +191,16 @@ func (v *virtual) tolerates(addr netip.AddrPort, made lvs.Destination, stands bo
 	case !stands:
 		// ldirectord puts a quiescent server back only with readdquiescent.
 		return m != nil && m.standing != Serving && m.standing != Draining && !v.Policy.ReaddQuiescent
-	case made.Weight == 0:
-		return true
-	case m != nil:
-		return m.standing == Serving
-	case v.fallbackAt(addr):
-		return v.serving == nobody
 	}
-	return true
+	return made.Weight == 0 || v.mayServe(addr)
+}
+
+// mayServe tells whether a server may have weight, were it by hand.
+func (v *virtual) mayServe(addr netip.AddrPort) bool {
+	if m := v.member(addr); m != nil {
+		return m.standing == Serving
+	}
+	return !v.fallbackAt(addr) || v.serving == nobody
 }
 
 // forgetHands drops all that was tolerated.
@@ -212,7 +212,8 @@ func (v *virtual) forgetHands() {
 // forgetOldHands drops what was tolerated for a state that is over.
 func (v *virtual) forgetOldHands() {
 	for addr, h := range v.hand {
-		if want, wanted := find(v.base, addr); want != h.want || wanted != h.wanted {
+		want, wanted := find(v.base, addr)
+		if want != h.want || wanted != h.wanted || h.made.Weight > 0 && !v.mayServe(addr) {
 			delete(v.hand, addr)
 		}
 	}
