@@ -138,7 +138,9 @@ func (w *world) markDrained(s Selector, to bool) {
 	}
 }
 
-func id(v Virtual, m Member) string { return v.Service.Key.String() + " " + m.Destination.Addr.String() }
+func id(v Virtual, m Member) string {
+	return v.Service.Key.String() + " " + m.Destination.Addr.String()
+}
 
 func (w *world) reload() {
 	known := map[string]bool{}

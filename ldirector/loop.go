@@ -272,18 +272,17 @@ func (l *loop) patient(changes []lvs.Change, now time.Time) []lvs.Change {
 	absent := map[lvs.Key]bool{}
 	var try []lvs.Change
 	for _, c := range changes {
+		if c.Op == lvs.AddDestination && absent[c.Service.Key] {
+			continue // and its own refusal, if any, waits for that of the service
+		}
 		r, known := l.refusals[c]
 		if known {
 			still[c] = r
 		}
-		switch {
-		case known && now.Before(r.until):
-			if c.Op == lvs.AddService {
-				absent[c.Service.Key] = true
-			}
-		case c.Op == lvs.AddDestination && absent[c.Service.Key]:
-		default:
+		if !known || !now.Before(r.until) {
 			try = append(try, c)
+		} else if c.Op == lvs.AddService {
+			absent[c.Service.Key] = true
 		}
 	}
 	l.refusals = still

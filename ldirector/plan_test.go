@@ -373,11 +373,11 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 		after []Virtual
 		want  string
 	}{
-		"nothing changes":                   {before, "100:80: a=1"},
-		"a weight":                          {[]Virtual{service(vip, real("a", 9), real("b", 3)).with(withFallback)}, "100:80: a=9"},
-		"a server more, a server less":      {[]Virtual{service(vip, real("a", 1), real("c", 1)).with(withFallback)}, "100:80: a=1"},
-		"the dead server with other checks": {[]Virtual{service(vip, real("a", 1), renamed).with(withFallback)}, "100:80: a=1"},
-		"the live server with other checks": {[]Virtual{service(vip, renamedA, real("b", 3)).with(withFallback)}, "100:80: a=1"},
+		"nothing changes":                               {before, "100:80: a=1"},
+		"a weight":                                      {[]Virtual{service(vip, real("a", 9), real("b", 3)).with(withFallback)}, "100:80: a=9"},
+		"a server more, a server less":                  {[]Virtual{service(vip, real("a", 1), real("c", 1)).with(withFallback)}, "100:80: a=1"},
+		"the dead server with other checks":             {[]Virtual{service(vip, real("a", 1), renamed).with(withFallback)}, "100:80: a=1"},
+		"the live server with other checks":             {[]Virtual{service(vip, renamedA, real("b", 3)).with(withFallback)}, "100:80: a=1"},
 		"all servers are new: no flash of the fallback": {[]Virtual{service(vip, real("c", 1)).with(withFallback)}, "100:80:"},
 		"a service more, with a known server":           {append([]Virtual{service(vip2, real("a", 2), real("b", 1))}, before...), "100:80: a=1\n101:80: a=2"},
 		"a service less":                                {nil, ""},
