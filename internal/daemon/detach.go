@@ -49,7 +49,8 @@ func Detach(argv []string, patience time.Duration) (pid int, err error) {
 		_ = cmd.Wait()
 		return 0, err
 	}
-	return cmd.Process.Pid, cmd.Process.Release()
+	pid = cmd.Process.Pid // Release forgets it
+	return pid, cmd.Process.Release()
 }
 
 // hear reads the word of the detached process: "ok", or what went wrong.

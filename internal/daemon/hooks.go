@@ -103,7 +103,7 @@ func (c Command) run(ctx context.Context) error {
 		cmd.Stdin = strings.NewReader(c.stdin)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = time.Second // for children that keep our pipe open
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) {
@@ -116,6 +116,15 @@ func (c Command) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", err, said)
 	}
 	return err
+}
+
+// killGroup ends a process and all that it started. Numbers that mean more than
+// one group to kill(2) are refused.
+func killGroup(pid int) error {
+	if pid <= 1 {
+		return fmt.Errorf("process %d has no group that can be killed", pid)
+	}
+	return syscall.Kill(-pid, syscall.SIGKILL)
 }
 
 // tail keeps the end of what is written to it.
