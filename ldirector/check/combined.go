@@ -52,7 +52,7 @@ func (c *combined) Examine(ctx context.Context, n Net) Outcome {
 	}
 	if c.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		ctx, cancel = withTimeout(ctx, c.timeout)
 		defer cancel()
 	}
 	out := examine(ctx, c.connect, n)

@@ -12,6 +12,9 @@ import (
 // otherwise. No greeting, line or row that a check looks at is near it.
 const maxAnswer = 1 << 20
 
+// maxCheck ends a check whose caller set no end.
+const maxCheck = time.Minute
+
 var errTooMuch = errors.New("too long an answer")
 
 // conn is a connection that cannot outlive its check: one deadline for all of
@@ -19,6 +22,8 @@ var errTooMuch = errors.New("too long an answer")
 type conn struct {
 	net.Conn
 	left int
+	end  time.Time // the deadline of the check
+	err  error     // what first went wrong with reading
 	stop func() bool
 }
 
@@ -29,10 +34,11 @@ func dial(ctx context.Context, n Net, network, address string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: nc, left: maxAnswer}
-	if d, ok := ctx.Deadline(); ok {
-		err = nc.SetDeadline(d)
+	var limited bool
+	if c.end, limited = ctx.Deadline(); !limited {
+		c.end = time.Now().Add(maxCheck)
 	}
-	if err != nil {
+	if err := nc.SetDeadline(c.end); err != nil {
 		nc.Close()
 		return nil, err
 	}
@@ -44,11 +50,24 @@ func dial(ctx context.Context, n Net, network, address string) (*conn, error) {
 
 func (c *conn) Read(b []byte) (int, error) {
 	if c.left <= 0 {
+		c.err = errTooMuch
 		return 0, errTooMuch
 	}
 	n, err := c.Conn.Read(b[:min(len(b), c.left)])
 	c.left -= n
+	if c.err == nil {
+		c.err = err
+	}
 	return n, err
+}
+
+// why is the cause of a failure that a protocol library worded in its own way:
+// what happened to the connection, if anything did.
+func (c *conn) why(err error) error {
+	if err != nil && c != nil && c.err != nil {
+		return c.err
+	}
+	return err
 }
 
 // Close ends the connection the ordinary way.

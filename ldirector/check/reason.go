@@ -65,14 +65,36 @@ type exchange struct {
 // begin notes what words a failure of this check will need.
 func begin(ctx context.Context, peer string) exchange {
 	x := exchange{peer: peer}
-	if d, ok := ctx.Deadline(); ok {
-		x.patient = time.Until(d)
+	if d, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
+		x.patient = d
+	} else if end, ok := ctx.Deadline(); ok {
+		x.patient = time.Until(end)
 	}
 	return x
 }
 
-// within is the timeout as it was configured: a check starts microseconds after
-// its clock does, and nobody wrote "2.999s".
+type patienceKey struct{}
+
+// patience is a context that knows the timeout it was given, for the words "no
+// answer within 3 s": what is left of it is less, on a busy machine much less.
+type patience struct {
+	context.Context
+	d time.Duration
+}
+
+func (p patience) Value(key any) any {
+	if _, ok := key.(patienceKey); ok {
+		return p.d
+	}
+	return p.Context.Value(key)
+}
+
+// withTimeout is context.WithTimeout for a check.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(patience{ctx, d}, d)
+}
+
+// within is the timeout in words; "2.999 s" is what nobody wrote.
 func (x exchange) within() string {
 	d := x.patient
 	switch {
@@ -125,7 +147,7 @@ func (x exchange) words(awaited string, err error) string {
 		return "no route to host " + x.peer + ": nobody there answers ARP, or a router says so"
 	case errors.Is(err, syscall.ENETUNREACH):
 		return "network is unreachable: this host has no route to " + x.peer
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ENOTCONN):
 		return fmt.Sprintf("%s reset the connection before any %s", x.peer, awaited)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return fmt.Sprintf("%s closed the connection before any %s", x.peer, awaited)

@@ -83,6 +83,8 @@ type Runner struct {
 	running int
 	progs   int
 	born    uint32 // how many entries there ever were, for their phases
+	size    int    // how many there are to be
+	epoch   time.Time
 	out     outbox
 	stall   stall
 }
@@ -176,7 +178,7 @@ type started struct {
 func (r *Runner) Run(ctx context.Context) {
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.base = base
+	r.base, r.epoch = base, time.Now()
 	defer close(r.results)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -259,6 +261,7 @@ func (r *Runner) take(now time.Time) {
 			r.remove(e)
 		}
 	}
+	r.size = len(named)
 	for _, s := range want {
 		r.put(now, named[s.ID])
 	}
@@ -286,7 +289,7 @@ func (r *Runner) begin(now time.Time, e *entry, s Spec) {
 	r.mu.Lock()
 	r.history[s.ID] = newRing(r.opt.Keep)
 	r.mu.Unlock()
-	e.beat = now.Add(r.phase(s.Interval))
+	e.beat = r.firstBeat(now, s.Interval)
 	r.startNow(e)
 }
 
@@ -296,7 +299,7 @@ func (r *Runner) change(now time.Time, e *entry, s Spec) {
 	old := e.spec
 	e.spec = s
 	if old.Interval != s.Interval {
-		e.beat = now.Add(r.phase(s.Interval))
+		e.beat = r.firstBeat(now, s.Interval)
 		if e.next = e.beat; e.state == idle {
 			heap.Fix(&r.idle, e.slot)
 		}
@@ -344,12 +347,20 @@ func (r *Runner) remove(e *entry) {
 	delete(r.entries, id)
 }
 
-// phase spreads the beats of many checks evenly over their interval: multiples
-// of the golden ratio lie far from each other however many there are.
-func (r *Runner) phase(interval time.Duration) time.Duration {
+// firstBeat spreads the beats of many checks over their interval: multiples of
+// the golden ratio lie evenly however many there are. They are then gathered
+// into 10 to 100 moments of the interval, about five checks in each, because
+// waking up costs more than a check does.
+func (r *Runner) firstBeat(now time.Time, interval time.Duration) time.Time {
 	const golden = 2654435769 // 2^32 / 1.618...
 	r.born++
-	return time.Duration(float64(r.born*golden) / (1 << 32) * float64(interval))
+	moments := time.Duration(min(max(r.size/5, 10), 100))
+	moment := time.Duration(uint64(r.born*golden) * uint64(moments) >> 32)
+	beat := r.epoch.Add(interval * moment / moments)
+	if beat.After(now) {
+		return beat
+	}
+	return beat.Add((now.Sub(beat)/interval + 1) * interval)
 }
 
 func (r *Runner) enqueue(e *entry) {
@@ -406,7 +417,7 @@ func (r *Runner) start(now time.Time, e *entry) {
 	// shift those that follow.
 	e.beat = beatAfter(e.beat, e.spec.Interval, now)
 	e.heavy = runsProgram(e.spec.Probe)
-	ctx, cancel := context.WithTimeout(r.base, e.spec.Timeout)
+	ctx, cancel := withTimeout(r.base, e.spec.Timeout)
 	e.cancel = cancel
 	go r.work(ctx, e, e.spec.Probe, e.probe)
 }

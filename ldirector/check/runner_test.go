@@ -374,10 +374,11 @@ func TestSetProperty(t *testing.T) {
 	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
+			srv := rand.New(rand.NewPCG(seed, 2)) // only under the lab's lock
 			b := startBench(Options{MaxRunning: 1 + rnd.IntN(20), MaxFresh: 1 + rnd.IntN(20)})
-			b.lasts = func(string) time.Duration { return time.Duration(rnd.IntN(4000)) * time.Millisecond }
+			b.lasts = func(string) time.Duration { return time.Duration(srv.IntN(4000)) * time.Millisecond }
 			b.verdict = func(string) error {
-				switch rnd.IntN(4) {
+				switch srv.IntN(4) {
 				case 0:
 					return errors.New("bad")
 				case 1:

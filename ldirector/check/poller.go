@@ -1,0 +1,416 @@
+package check
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// poller makes TCP connections for short conversations at about half the system
+// calls of package net, and wakes no other thread on the way.
+//
+// Each call that package net makes announces itself to Go's scheduler, which on
+// an otherwise idle process wakes the monitor thread: three switches of thread
+// for a call of a microsecond. Checks are such processes: asleep, one call,
+// asleep. Sockets here never block, so the calls need no announcement
+// (RawSyscall); one epoll of our own, itself watched by Go's, gathers what
+// happens to all of them.
+type poller struct {
+	epoll int
+	file  *os.File
+	mu    sync.Mutex
+	conns map[int32]*rawConn
+}
+
+// newPoller starts the one goroutine that dispatches events. It ends with close.
+func newPoller() (*poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // what makes os.File watch it
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &poller{epoll: fd, file: os.NewFile(uintptr(fd), "epoll"), conns: map[int32]*rawConn{}}
+	rc, err := p.file.SyscallConn()
+	if err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	go p.dispatch(rc)
+	return p, nil
+}
+
+func (p *poller) close() error { return p.file.Close() }
+
+// dispatch runs until the file is closed, which Read reports.
+func (p *poller) dispatch(rc syscall.RawConn) {
+	var events [64]unix.EpollEvent
+	_ = rc.Read(func(fd uintptr) bool {
+		for {
+			n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+			if errno != 0 && errno != unix.EINTR {
+				return errno != unix.EAGAIN
+			}
+			if errno == 0 {
+				p.wake(events[:n])
+				if int(n) < len(events) {
+					return false // wait for the next
+				}
+			}
+		}
+	})
+}
+
+func (p *poller) wake(events []unix.EpollEvent) {
+	for _, e := range events {
+		p.mu.Lock()
+		c := p.conns[e.Fd]
+		p.mu.Unlock()
+		if c != nil { // else it was closed meanwhile
+			c.happened(e.Events)
+		}
+	}
+}
+
+// dial connects. The socket never blocks; the waiting is for its events.
+func (p *poller) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	c := &rawConn{p: p, remote: addr}
+	c.cond.L = &c.mu
+	err := c.open()
+	if err == nil {
+		err = c.connect(ctx)
+	}
+	if err != nil {
+		c.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: c.RemoteAddr(), Err: err}
+	}
+	return c, nil
+}
+
+// rawConn is one connection: a [net.Conn] of fewer system calls.
+type rawConn struct {
+	p      *poller
+	fd     int // -1 when closed
+	remote netip.AddrPort
+
+	mu       sync.Mutex // also held during the calls, none of which blocks
+	cond     sync.Cond
+	seen     uint32 // events since they were last used up
+	expired  bool
+	timer    *time.Timer
+	deadline time.Time
+}
+
+// What epoll tells of reading and of writing.
+const (
+	readEvents  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	writeEvents = unix.EPOLLOUT | unix.EPOLLHUP | unix.EPOLLERR
+	endEvents   = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+)
+
+func (c *rawConn) open() error {
+	family := unix.AF_INET
+	if c.remote.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		c.fd = -1
+		return os.NewSyscallError("socket", errno)
+	}
+	c.fd = int(fd)
+	return nil
+}
+
+func (c *rawConn) connect(ctx context.Context) error {
+	sa, size := rawSockaddr(c.remote)
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(c.fd), uintptr(sa), uintptr(size))
+	if errno != 0 && errno != unix.EINPROGRESS {
+		return os.NewSyscallError("connect", errno)
+	}
+	if err := c.watch(); err != nil {
+		return err
+	}
+	if errno == 0 {
+		return nil
+	}
+	if d, ok := ctx.Deadline(); ok {
+		c.SetDeadline(d)
+	}
+	stop := context.AfterFunc(ctx, c.expire)
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.await(writeEvents); err != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	if c.seen&unix.EPOLLERR == 0 {
+		return nil
+	}
+	n, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && n != 0 {
+		err = syscall.Errno(n)
+	}
+	return os.NewSyscallError("connect", err)
+}
+
+// watch asks for all events, once each (edge-triggered): one call serves the
+// whole life of the connection.
+func (c *rawConn) watch() error {
+	c.p.mu.Lock()
+	c.p.conns[int32(c.fd)] = c
+	c.p.mu.Unlock()
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(c.fd)}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.p.epoll), unix.EPOLL_CTL_ADD, uintptr(c.fd), uintptr(unsafe.Pointer(&e)), 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
+	}
+	return nil
+}
+
+// rawSockaddr is an address as the kernel has it.
+func rawSockaddr(a netip.AddrPort) (unsafe.Pointer, int) {
+	var order [2]byte
+	binary.BigEndian.PutUint16(order[:], a.Port())
+	port := binary.NativeEndian.Uint16(order[:])
+	if a.Addr().Is4() {
+		sa := &unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: a.Addr().As4()}
+		return unsafe.Pointer(sa), unix.SizeofSockaddrInet4
+	}
+	sa := &unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: a.Addr().As16(), Scope_id: zoneID(a.Addr().Zone())}
+	return unsafe.Pointer(sa), unix.SizeofSockaddrInet6
+}
+
+// happened takes in events.
+func (c *rawConn) happened(events uint32) {
+	c.mu.Lock()
+	c.seen |= events
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+// await waits for one of these events, with c.mu held.
+func (c *rawConn) await(events uint32) error {
+	for c.seen&events == 0 {
+		if err := c.usable(); err != nil {
+			return err
+		}
+		c.cond.Wait()
+	}
+	return c.usable()
+}
+
+func (c *rawConn) usable() error {
+	switch {
+	case c.fd < 0:
+		return net.ErrClosed
+	case c.expired:
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// Read implements net.Conn. It does not try before something is known to be there.
+func (c *rawConn) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := c.await(readEvents); err != nil {
+			return 0, c.opError("read", err)
+		}
+		n, errno := rawIO(unix.SYS_READ, c.fd, b)
+		switch {
+		case errno == unix.EAGAIN:
+			c.seen &^= unix.EPOLLIN | endEvents
+		case errno == unix.EINTR:
+		case errno != 0:
+			return 0, c.opError("read", errno)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			if n < len(b) && c.seen&endEvents == 0 {
+				c.seen &^= unix.EPOLLIN // epoll(7): a short read has emptied the socket
+			}
+			return n, nil
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (c *rawConn) Write(b []byte) (done int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for done < len(b) {
+		if err := c.usable(); err != nil {
+			return done, c.opError("write", err)
+		}
+		n, errno := c.send(b[done:])
+		switch {
+		case errno == unix.EAGAIN:
+			c.seen &^= unix.EPOLLOUT
+			if err := c.await(writeEvents); err != nil {
+				return done, c.opError("write", err)
+			}
+		case errno == unix.EINTR:
+		case errno != 0:
+			return done, c.opError("write", errno)
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// send never raises SIGPIPE: that would be a matter of luck outside package net.
+func (c *rawConn) send(b []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+func rawIO(call uintptr, fd int, b []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+func (c *rawConn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Addr: net.TCPAddrFromAddrPort(c.remote), Err: err}
+}
+
+// Close implements net.Conn. Closing takes the socket out of the epoll as well.
+func (c *rawConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 {
+		return net.ErrClosed
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.p.mu.Lock()
+	delete(c.p.conns, int32(c.fd))
+	c.p.mu.Unlock()
+	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
+	c.fd = -1
+	c.cond.Broadcast()
+	if errno != 0 {
+		return os.NewSyscallError("close", errno)
+	}
+	return nil
+}
+
+// CloseWrite ends our side of the connection.
+func (c *rawConn) CloseWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.usable(); err != nil {
+		return err
+	}
+	return os.NewSyscallError("shutdown", unix.Shutdown(c.fd, unix.SHUT_WR))
+}
+
+// SetLinger is that of [net.TCPConn].
+func (c *rawConn) SetLinger(sec int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 {
+		return net.ErrClosed
+	}
+	l := unix.Linger{Onoff: 1, Linger: int32(sec)}
+	if sec < 0 {
+		l = unix.Linger{}
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&l)), unix.SizeofLinger, 0)
+	if errno != 0 {
+		return os.NewSyscallError("setsockopt", errno)
+	}
+	return nil
+}
+
+// expire ends all waiting.
+func (c *rawConn) expire() {
+	c.mu.Lock()
+	c.expired = true
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+// SetDeadline implements net.Conn. There is one deadline for both directions.
+func (c *rawConn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 {
+		return net.ErrClosed
+	}
+	if c.timer != nil {
+		if c.deadline.Equal(t) && !c.expired {
+			return nil
+		}
+		c.timer.Stop()
+	}
+	c.expired, c.deadline = false, t
+	if t.IsZero() {
+		return nil
+	}
+	d := time.Until(t)
+	if c.expired = d <= 0; c.expired {
+		c.cond.Broadcast()
+		return nil
+	}
+	c.timer = time.AfterFunc(d, func() { c.timeout(t) })
+	return nil
+}
+
+// timeout is the timer's function. One that fires while it is being replaced
+// must not end the time of the new deadline.
+func (c *rawConn) timeout(t time.Time) {
+	c.mu.Lock()
+	current := c.deadline.Equal(t)
+	c.mu.Unlock()
+	if current {
+		c.expire()
+	}
+}
+
+// SetReadDeadline implements net.Conn, see SetDeadline.
+func (c *rawConn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
+
+// SetWriteDeadline implements net.Conn, see SetDeadline.
+func (c *rawConn) SetWriteDeadline(t time.Time) error { return c.SetDeadline(t) }
+
+// RemoteAddr implements net.Conn.
+func (c *rawConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
+
+// LocalAddr implements net.Conn. It is asked for by two protocols only.
+func (c *rawConn) LocalAddr() net.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd >= 0 {
+		switch sa, _ := unix.Getsockname(c.fd); sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		case *unix.SockaddrInet6:
+			return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		}
+	}
+	return &net.TCPAddr{}
+}
