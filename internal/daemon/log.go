@@ -1,0 +1,236 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/syslog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Level is how bad a line is. The values are those of syslog.
+type Level int
+
+// Levels in use.
+const (
+	Error   Level = 3
+	Warning Level = 4
+	Notice  Level = 5
+	Info    Level = 6
+	Debug   Level = 7
+)
+
+// Line is one line of a log.
+type Line struct {
+	When  time.Time
+	Level Level
+	Text  string
+}
+
+// Sink is where lines go.
+type Sink interface{ Write([]Line) error }
+
+// maxLines is how many lines wait for a slow sink before new ones are dropped.
+const maxLines = 4096
+
+// Log takes lines from any goroutine and never holds one up: the sink is
+// written to by the Log's task. When the sink fails, lines go to Else; when it
+// is slow, they are dropped and counted.
+type Log struct {
+	sink    Sink
+	other   Sink
+	lines   chan Line
+	dropped atomic.Int64
+}
+
+// NewLog logs to sink, and to other when sink fails; other may be nil.
+func NewLog(sink, other Sink) *Log {
+	return &Log{sink: sink, other: other, lines: make(chan Line, maxLines)}
+}
+
+// Print logs a line. Control characters in it become blanks, because a part of
+// it may come from strangers.
+func (l *Log) Print(level Level, text string) {
+	select {
+	case l.lines <- Line{time.Now(), level, oneLine(text)}:
+	default:
+		l.dropped.Add(1)
+	}
+}
+
+// Printf is Print with a format.
+func (l *Log) Printf(level Level, format string, args ...any) {
+	l.Print(level, fmt.Sprintf(format, args...))
+}
+
+// Run implements [Task]. When ctx ends, what waits is still written.
+func (l *Log) Run(ctx context.Context) error {
+	for {
+		select {
+		case line := <-l.lines:
+			l.write(l.gather(line))
+		case <-ctx.Done():
+			l.write(l.gather())
+			return nil
+		}
+	}
+}
+
+// Ready implements [Task].
+func (l *Log) Ready() <-chan struct{} { return nil }
+
+func (l *Log) String() string { return "log" }
+
+// gather takes what waits, and confesses what did not get that far.
+func (l *Log) gather(lines ...Line) []Line {
+	for len(lines) < 256 || len(l.lines) > 0 && len(lines) < maxLines {
+		select {
+		case line := <-l.lines:
+			lines = append(lines, line)
+			continue
+		default:
+		}
+		break
+	}
+	if n := l.dropped.Swap(0); n > 0 {
+		lines = append(lines, Line{time.Now(), Warning, fmt.Sprintf("%d lines were dropped here: the log could not keep up", n)})
+	}
+	return lines
+}
+
+func (l *Log) write(lines []Line) {
+	if len(lines) == 0 {
+		return
+	}
+	if err := l.sink.Write(lines); err != nil && l.other != nil {
+		lines = append(lines, Line{time.Now(), Error, oneLine("cannot log: " + err.Error())})
+		_ = l.other.Write(lines) // there is nobody left to tell
+	}
+}
+
+// oneLine makes a text fit for a line.
+func oneLine(s string) string {
+	return strings.TrimRight(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s), " ")
+}
+
+// FileLog appends to a file in ldirectord's form. The file is opened for each
+// batch of lines, so that it can be moved away at any time.
+type FileLog struct {
+	Path string
+	Name string // of the configuration
+}
+
+// Write implements [Sink].
+func (f FileLog) Write(lines []Line) error {
+	// A fifo without a reader must not hold us up.
+	h, err := os.OpenFile(f.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o644)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, l := range lines {
+		fmt.Fprintf(&b, "[%s|%s|%d] %s\n", l.When.Format(time.ANSIC), f.Name, os.Getpid(), l.Text)
+	}
+	if _, err = io.WriteString(h, b.String()); err != nil {
+		_ = h.Close()
+		return err
+	}
+	return h.Close()
+}
+
+// WriterLog writes to an open file or a terminal.
+type WriterLog struct {
+	W io.Writer
+	// Dated puts "[date] " before each line, as ldirectord does with
+	// supervised=yes. Journal puts "<level>" there, which systemd takes for its
+	// journal.
+	Dated, Journal bool
+}
+
+// Write implements [Sink].
+func (w WriterLog) Write(lines []Line) error {
+	var b strings.Builder
+	for _, l := range lines {
+		switch {
+		case w.Journal:
+			fmt.Fprintf(&b, "<%d>%s\n", l.Level, l.Text)
+		case w.Dated:
+			fmt.Fprintf(&b, "[%s] %s\n", l.When.Format(time.ANSIC), l.Text)
+		default:
+			b.WriteString(l.Text + "\n")
+		}
+	}
+	_, err := io.WriteString(w.W, b.String())
+	return err
+}
+
+// ToJournal tells whether standard error is read by systemd's journal.
+func ToJournal() bool { return os.Getenv("JOURNAL_STREAM") != "" }
+
+var facilities = map[string]syslog.Priority{
+	"kern": syslog.LOG_KERN, "user": syslog.LOG_USER, "mail": syslog.LOG_MAIL, "daemon": syslog.LOG_DAEMON,
+	"auth": syslog.LOG_AUTH, "security": syslog.LOG_AUTH, "syslog": syslog.LOG_SYSLOG, "lpr": syslog.LOG_LPR, "news": syslog.LOG_NEWS,
+	"uucp": syslog.LOG_UUCP, "cron": syslog.LOG_CRON, "authpriv": syslog.LOG_AUTHPRIV, "ftp": syslog.LOG_FTP,
+	"local0": syslog.LOG_LOCAL0, "local1": syslog.LOG_LOCAL1, "local2": syslog.LOG_LOCAL2, "local3": syslog.LOG_LOCAL3,
+	"local4": syslog.LOG_LOCAL4, "local5": syslog.LOG_LOCAL5, "local6": syslog.LOG_LOCAL6, "local7": syslog.LOG_LOCAL7,
+}
+
+// SyslogLog is a sink in the system log, connected when it is first needed.
+type SyslogLog struct {
+	facility syslog.Priority
+	tag      string
+	dial     func(syslog.Priority, string) (*syslog.Writer, error)
+	w        *syslog.Writer
+}
+
+// NewSyslogLog logs to a facility (daemon, local0 ...). The error says that
+// there is none of that name.
+func NewSyslogLog(facility, tag string) (*SyslogLog, error) {
+	f, ok := facilities[facility]
+	if !ok {
+		return nil, fmt.Errorf("%q: no such syslog facility", facility)
+	}
+	return &SyslogLog{facility: f, tag: tag, dial: syslog.New}, nil
+}
+
+// Write implements [Sink].
+func (s *SyslogLog) Write(lines []Line) error {
+	if s.w == nil {
+		w, err := s.dial(s.facility|syslog.LOG_INFO, s.tag)
+		if err != nil {
+			return err
+		}
+		s.w = w
+	}
+	for _, l := range lines {
+		if err := s.print(l); err != nil {
+			_ = s.w.Close()
+			s.w = nil
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *SyslogLog) print(l Line) error {
+	switch l.Level {
+	case Error:
+		return s.w.Err(l.Text)
+	case Warning:
+		return s.w.Warning(l.Text)
+	case Notice:
+		return s.w.Notice(l.Text)
+	case Debug:
+		return s.w.Debug(l.Text)
+	}
+	return s.w.Info(l.Text)
+}

@@ -1,0 +1,132 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+type state struct {
+	N       int
+	Ballast string
+}
+
+// bigState does not fit into one write of a pipe or a page.
+func bigState(n int) state { return state{n, strings.Repeat("x", 64<<10)} }
+
+func TestStateFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deep", "down", "state.json")
+	s := NewStateFile(path, 1)
+	got := state{N: 7}
+	if err := s.Load(&got); err != nil || got.N != 7 {
+		t.Errorf("absent: %+v, %v", got, err)
+	}
+	if err := s.Store(state{N: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Load(&got); err != nil || got.N != 8 {
+		t.Errorf("stored: %+v, %v", got, err)
+	}
+	if err := NewStateFile(path, 2).Load(&got); err == nil {
+		t.Error("another version is read")
+	}
+	whole, _ := os.ReadFile(path)
+	for n := range whole {
+		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n == len(whole)-1 {
+			break // only the newline is missing
+		}
+		if err := s.Load(&got); err == nil {
+			t.Errorf("torn after %d bytes, and read", n)
+		}
+	}
+}
+
+func TestStateIsOldOrNewWheneverWeAreKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	last := -1
+	for round := range 25 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "STORE_FOR_EVER="+path)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.Stat(path)
+		eventually(t, "it has stored something", func() bool {
+			now, err := os.Stat(path)
+			return err == nil && (before == nil || !os.SameFile(before, now))
+		})
+		time.Sleep(time.Duration(round*97%1000) * 10 * time.Microsecond) // somewhere in the middle
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		var got state
+		if err := NewStateFile(path, 1).Load(&got); err != nil || len(got.Ballast) != 64<<10 {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		last = max(last, got.N)
+	}
+	if last < 0 {
+		t.Error("nothing was ever stored")
+	}
+}
+
+func TestPutKeepsTheLast(t *testing.T) {
+	s := NewStateFile(filepath.Join(t.TempDir(), "state.json"), 1)
+	for n := range 100 {
+		s.Put(state{N: n})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Keep(func(err error) { t.Error(err) }).Run(ctx); err != nil {
+		t.Error(err)
+	}
+	var got state
+	if err := s.Load(&got); err != nil || got.N != 99 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestAStateThatCannotBeKeptIsSaid(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := NewStateFile(filepath.Join(file, "state.json"), 1)
+	var g gathered
+	run(t, s.Keep(g.say))
+	s.Put(state{})
+	eventually(t, "it is said", func() bool { return strings.Contains(g.all(), "state cannot be kept") })
+}
+
+func FuzzState(f *testing.F) {
+	f.Add([]byte(`{"version":1,"data":{"N":1}}`))
+	f.Add([]byte(`{"version":1}`))
+	f.Add([]byte(`{"data":[[[[`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var v state
+		if decodeState(b, 1, &v) != nil {
+			return
+		}
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(envelope{1, data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w state
+		if err := decodeState(again, 1, &w); err != nil || w != v {
+			t.Errorf("%q reads as %+v, then as %+v (%v)", b, v, w, err)
+		}
+	})
+}
