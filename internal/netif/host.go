@@ -78,8 +78,8 @@ func Each(h Host, steps []Step) (done []Step, err error) {
 // Settled is whether the errno says that the work of a step was done already.
 func settled(op Op, err error) bool {
 	switch op {
-	case AddAddr, AddRule, AddLink:
-		// Not AddRoute and AddFou: there the errno also means that something else
+	case AddAddr, AddRule:
+		// Not the others: there the errno also means that something else
 		// has the place.
 		return errors.Is(err, syscall.EEXIST)
 	case DelAddr:

@@ -249,7 +249,7 @@ func kernelRule(r Rule) *netlink.Rule {
 
 func (k *Kernel) doLink(s Step) error {
 	if s.Op == AddLink {
-		return k.h.LinkAdd(kernelLink(s.Link))
+		return k.addLink(s.Link)
 	}
 	link, err := k.link(s.Link.Name)
 	if err != nil {
@@ -262,6 +262,20 @@ func (k *Kernel) doLink(s Step) error {
 		return k.h.LinkSetUp(link)
 	}
 	return k.h.LinkSetDown(link)
+}
+
+// addLink makes a device. EEXIST is no harm when it is there by now: loading a
+// tunnel's module makes the module's own device. It also means that a device of
+// another name has the same ends.
+func (k *Kernel) addLink(l Link) error {
+	err := k.h.LinkAdd(kernelLink(l))
+	if !errors.Is(err, syscall.EEXIST) {
+		return err
+	}
+	if _, missing := k.link(l.Name); missing != nil {
+		return fmt.Errorf("another tunnel has the same ends: %w", err)
+	}
+	return nil
 }
 
 // kernelLink is a device to make. Those without attributes are made of their kind

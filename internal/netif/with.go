@@ -166,6 +166,7 @@ func (s *Snapshot) replaceRoute(r Route) error {
 // addLink makes a device that begins with the settings of conf/default.
 func (s *Snapshot) addLink(l Link) {
 	l.Up = false
+	l.NoARP = l.NoARP || tunnelKinds[l.Kind]
 	for _, have := range s.Links {
 		l.Index = max(l.Index, have.Index+1)
 	}
@@ -178,6 +179,9 @@ func (s *Snapshot) addLink(l Link) {
 		}
 	}
 }
+
+// tunnelKinds are devices that have no neighbours, and so no ARP.
+var tunnelKinds = map[string]bool{"ipip": true, "sit": true, "gre": true, "ip6tnl": true, "ip6gre": true}
 
 func (s *Snapshot) delLink(name string) {
 	s.Links = slices.DeleteFunc(s.Links, func(l Link) bool { return l.Name == name })
