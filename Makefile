@@ -1,0 +1,64 @@
+# lvsctl: make demo shows it, make test proves it. Both install what they need
+# (Debian packages through apt, Go modules through the module proxy) and say so.
+
+SHELL   := /bin/sh
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+export CGO_ENABLED := 0
+
+BIN     := bin
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# A kernel with IPVS as an ordinary program, and what the tests compare us with.
+LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools
+PEERS := ipvsadm=ipvsadm
+
+.PHONY: build demo lab test test-all bench lint fmt install clean need need-peers
+
+build: ## the program, static, in bin/
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lvsctl ./cmd/lvsctl
+
+demo: need build ## a whole cluster at work, in about a minute
+	$(GO) run ./internal/lab/labctl demo -bin $(BIN)
+
+lab: need build ## a shell in a running cluster
+	$(GO) run ./internal/lab/labctl shell -bin $(BIN)
+
+test: need need-peers build ## all tests that end in minutes
+	LVSCTL_LAB=require $(GO) test ./...
+
+test-all: test ## and those that take long: fuzzing
+	scripts/fuzz 60s
+
+bench: need need-peers build ## speed, as ratios to the peers in one boot
+	$(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/empty ./internal/lab/labbench/empty
+	$(GO) run ./internal/lab/labbench -bin $(BIN)
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+fmt:
+	gofmt -w .
+
+install: build ## program, manual pages and completions under $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BIN)/lvsctl $(DESTDIR)$(PREFIX)/sbin/lvsctl
+	for page in man/*.8; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page#man/}; done
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(BIN)/lvsctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lvsctl
+	$(BIN)/lvsctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lvsctl
+	$(BIN)/lvsctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lvsctl.fish
+
+clean:
+	rm -rf $(BIN)
+
+need:
+	@scripts/need go=golang-go $(LAB)
+
+need-peers:
+	@scripts/need $(PEERS)

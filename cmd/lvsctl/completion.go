@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// completionCommand replaces cobra's own, which knows nothing of the names that
+// links give us.
+func completionCommand(root *cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "completion bash|zsh|fish",
+		Short: "Print the completion script of a shell",
+		Long: `Completion prints a script for bash, zsh or fish. It completes commands, options,
+and what is alive: the services and real servers of the kernel's table. The
+peers' names (ipvsadm) are completed as well.`,
+		Example: `  lvsctl completion bash >/usr/share/bash-completion/completions/lvsctl
+  source <(lvsctl completion zsh)
+  lvsctl completion fish >~/.config/fish/completions/lvsctl.fish`,
+		GroupID:   "own",
+		ValidArgs: []string{"bash", "zsh", "fish"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage(cmd, fmt.Errorf("which shell? bash, zsh or fish"))
+			}
+			return printCompletion(cmd.OutOrStdout(), root, args[0])
+		},
+	}
+	return cmd
+}
+
+func printCompletion(w io.Writer, root *cobra.Command, shell string) error {
+	var err error
+	var peers string
+	switch shell {
+	case "bash":
+		err, peers = root.GenBashCompletionV2(w, true), bashPeers
+	case "zsh":
+		err, peers = root.GenZshCompletion(w), zshPeers
+	case "fish":
+		err, peers = root.GenFishCompletion(w, true), fishPeers
+	default:
+		return usage(root, fmt.Errorf("shell %q: no completion for it; there is bash, zsh and fish", shell))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, peers)
+	return err
+}
+
+// A line that begins with a peer's name is completed as if it began with
+// "lvsctl NAME".
+const (
+	bashPeers = `
+__lvsctl_peer()
+{
+    COMP_WORDS=(lvsctl ipvsadm "${COMP_WORDS[@]:1}")
+    COMP_CWORD=$((COMP_CWORD + 1))
+    COMP_LINE="lvsctl ipvsadm${COMP_LINE#*ipvsadm}"
+    COMP_POINT=${#COMP_LINE}
+    __start_lvsctl
+}
+complete -o default -F __lvsctl_peer ipvsadm
+`
+	zshPeers = `
+_lvsctl_peer()
+{
+    words=(lvsctl ipvsadm "${words[@]:1}")
+    (( CURRENT++ ))
+    _lvsctl
+}
+compdef _lvsctl_peer ipvsadm
+`
+	fishPeers = `
+complete -c ipvsadm -f -a '(lvsctl __complete ipvsadm (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
+`
+)

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// own runs a command of our own and returns its exit status.
+func own(args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	if err := root.Execute(); err != nil {
+		return complain(err)
+	}
+	return statusOK
+}
+
+// newRoot is the command tree. Nothing in it is global: a test, a manual page
+// check and a completion each make their own.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "lvsctl",
+		Short: "Run a Linux Virtual Server cluster",
+		Long: `Lvsctl runs a Linux Virtual Server cluster: one program for its directors and
+its real servers.
+
+Compatibility commands speak a peer's language to the byte, and a link with the
+peer's name (lvsctl install-links) replaces it. Our own commands share one
+manner: --help ends in an example, -o json is for programs, errors name what to
+do next, and nothing changes unless the verb says so.`,
+		Example: `  lvsctl ipvsadm -Ln            # what this director forwards
+  lvsctl install-links          # be ipvsadm from now on`,
+		Args:                       knownCommand,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.AddGroup(&cobra.Group{ID: "compat", Title: "Compatibility commands:"},
+		&cobra.Group{ID: "own", Title: "Our own commands:"})
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetHelpCommandGroupID("own")
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpFunc(printHelp)
+	root.AddCommand(slices.Concat(ipvsadmCommands(), []*cobra.Command{
+		linksCommand(), completionCommand(root), versionCommand(),
+	})...)
+	return root
+}
+
+// printHelp is cobra's own help with the example last: that is where the eye
+// rests. It is code and not a template, because text/template makes the linker
+// keep every method of every type, which a one-off ipvsadm would pay for at its
+// start.
+func printHelp(cmd *cobra.Command, _ []string) {
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "%s\n\nUsage:\n", strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short)))
+	if cmd.Runnable() && !cmd.HasParent() || !cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(w, "  %s\n", cmd.UseLine())
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(w, "  %s [command]\n", cmd.CommandPath())
+	}
+	for _, g := range cmd.Groups() {
+		fmt.Fprintf(w, "\n%s\n", g.Title)
+		printCommands(w, cmd, g.ID)
+	}
+	if len(cmd.Groups()) == 0 && cmd.HasAvailableSubCommands() {
+		fmt.Fprintln(w, "\nCommands:")
+		printCommands(w, cmd, "")
+	}
+	if cmd.HasAvailableLocalFlags() {
+		fmt.Fprintf(w, "\nFlags:\n%s", cmd.LocalFlags().FlagUsages())
+	}
+	if cmd.HasExample() {
+		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
+	}
+}
+
+func printCommands(w io.Writer, cmd *cobra.Command, group string) {
+	for _, c := range cmd.Commands() {
+		if c.GroupID == group && (c.IsAvailableCommand() || c.Name() == "help") {
+			fmt.Fprintf(w, "  %-*s %s\n", c.NamePadding(), c.Name(), c.Short)
+		}
+	}
+}
+
+// knownCommand refuses the word that no command has taken.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		err = fmt.Errorf("%w; did you mean %q?", err, near[0])
+	}
+	return usage(cmd, err)
+}
+
+// noArgs is cobra.NoArgs in our voice.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(cmd, fmt.Errorf("unexpected argument %q", args[0]))
+	}
+	return nil
+}
+
+// usage marks an error as one of the command line.
+func usage(cmd *cobra.Command, err error) error {
+	return &usageError{cmd.CommandPath(), err}
+}
+
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string {
+	return fmt.Sprintf("%v; see '%s --help'", e.err, e.command)
+}
+
+func (e *usageError) Unwrap() error { return e.err }
+
+// complain prints an error in our voice and returns the exit status it means.
+func complain(err error) int {
+	var silent statusError
+	if errors.As(err, &silent) {
+		return int(silent)
+	}
+	fmt.Fprintf(os.Stderr, "lvsctl: %s\n", strings.TrimSpace(err.Error()))
+	var wrong *usageError
+	if errors.As(err, &wrong) {
+		return statusUsage
+	}
+	return statusFailed
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker: -X main.version=v1.2.3.
+var version = ""
+
+// versionAnswer is the JSON of lvsctl version.
+type versionAnswer struct {
+	Version int    `json:"version"` // of this answer's shape
+	Lvsctl  string `json:"lvsctl"`
+	Go      string `json:"go"`
+	Ipvsadm string `json:"ipvsadm"` // the peer that we stand in for
+}
+
+func versionCommand() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Say which lvsctl this is",
+		Long:    "Version says which lvsctl this is, what built it, and which peers it stands in for.",
+		Example: "  lvsctl version --json",
+		GroupID: "own",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(cmd); err != nil {
+				return err
+			}
+			v := versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31"}
+			return out.say(cmd.OutOrStdout(), v, func(w io.Writer) {
+				fmt.Fprintf(w, "lvsctl %s (%s), in place of ipvsadm %s\n", v.Lvsctl, v.Go, v.Ipvsadm)
+			})
+		},
+	}
+	out.flags(cmd)
+	return cmd
+}
+
+// ownVersion is the linker's word, or the module's when someone ran go install.
+func ownVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// writeRules writes a table as ipvsadm -S would.
+func writeRules(path string, services, servers int) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriter(f)
+	for s := range services {
+		vip := fmt.Sprintf("10.%d.%d.1:80", s>>8, s&255)
+		fmt.Fprintf(w, "-A -t %s -s wlc\n", vip)
+		for r := range servers {
+			fmt.Fprintf(w, "-a -t %s -r 11.%d.%d.%d:80 -m -w %d\n", vip, s>>8, s&255, r+1, r+1)
+		}
+	}
+	return w.Flush()
+}
+
+// maxRSS is the most memory that a process which has ended was given, in bytes.
+func maxRSS(p *os.ProcessState) int64 {
+	usage, ok := p.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return usage.Maxrss << 10
+}
+
+func join(args []string) string { return strings.Join(args, " ") }
