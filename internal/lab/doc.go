@@ -7,11 +7,12 @@
 //
 //	func TestMain(m *testing.M) { lab.Main(m) }
 //
-// and plain "go test" then works on every machine. As root on a kernel that has
-// IPVS the tests run where they are. Elsewhere the package's own test binary runs
-// again as root inside a User Mode Linux guest, a kernel that is an ordinary
-// program and needs neither root nor KVM. Output, exit status, coverage, profiles
-// and updated golden files come back as if nothing had happened.
+// and plain "go test" then works on every machine: the package's own test binary
+// runs again where there is a lab. As root on a kernel that has IPVS that is a
+// process namespace of this machine, so that nothing outlives the tests. Elsewhere
+// it is a User Mode Linux guest, a kernel that is an ordinary program and needs
+// neither root nor KVM. Output, exit status, coverage, profiles and updated golden
+// files come back as if nothing had happened.
 //
 // The guest sees this machine's files under a throw-away overlay: it may write
 // everywhere, and nothing reaches this machine but the package's folder and the

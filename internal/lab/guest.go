@@ -114,7 +114,7 @@ func newJob() (*job, error) {
 		return nil, err
 	}
 	j := &job{Exe: exe, Args: os.Args, Env: os.Environ(), Dir: dir, RW: writable(os.Args, dir)}
-	if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil && isTerminal(1) {
+	if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil && isTerminal(1) && hasTTY() {
 		j.Terminal, j.Rows, j.Cols = true, size.Row, size.Col
 	}
 	return j, nil
@@ -136,7 +136,7 @@ func (g *guest) boot(terminal bool) (ended, err error) {
 	var w wires
 	defer w.close()
 	console := w.from(&g.log)
-	stdout := w.from(os.Stdout)
+	stdout := w.stdout(terminal)
 	stderr := w.from(os.Stderr)
 	life, err := w.lifeline()
 	if err != nil {
@@ -146,9 +146,7 @@ func (g *guest) boot(terminal bool) (ended, err error) {
 	cmd.Env = append(os.Environ(), "TMPDIR="+memoryDir(memory()))
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.ExtraFiles = []*os.File{stdout, stderr, life} // 3, 4, 5
-	if terminal {
-		cmd.Stdin = os.Stdin
-	} else {
+	if !terminal {
 		// ^C has to reach the guest through us. With a terminal it comes as a byte,
 		// and from a process group of its own the guest could not read it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -171,7 +169,7 @@ func (g *guest) boot(terminal bool) (ended, err error) {
 func (g *guest) kernelArgs(terminal bool) []string {
 	out := "con1=null,fd:3"
 	if terminal {
-		out = "con1=fd:0,fd:1"
+		out = "con1=fd:3"
 	}
 	return []string{
 		"mem=" + memory(), "uml_dir=" + g.dir, "umid=guest", "noreboot", "panic=-1",
@@ -267,6 +265,21 @@ func (w *wires) from(sink io.Writer) *os.File {
 		r.Close()
 	})
 	return wr
+}
+
+// stdout returns what the program's output goes to: the terminal itself, opened
+// anew for the reason above, or our stdout.
+func (w *wires) stdout(terminal bool) *os.File {
+	if !terminal {
+		return w.from(os.Stdout)
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		w.err = err
+		return nil
+	}
+	w.theirs = append(w.theirs, tty)
+	return tty
 }
 
 // lifeline returns the end the guest reads; nothing is ever written to the other.
@@ -415,6 +428,16 @@ func timeLimit(args []string) time.Duration {
 		}
 	}
 	return 0
+}
+
+// hasTTY: a terminal that is not the controlling one cannot be opened by that name.
+func hasTTY() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return true
 }
 
 func isTerminal(fd int) bool {

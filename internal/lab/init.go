@@ -270,7 +270,7 @@ func (j *job) environ() []string {
 			path = old + ":" + path // an ordinary user's PATH lacks the sbin folders
 		}
 	}
-	return append(env, "PATH="+path, insideVar+"=uml")
+	return append(env, "PATH="+path, insideVar+"="+insideGuest)
 }
 
 func waitFor(child int) (status int) {
@@ -372,8 +372,10 @@ func (o *outputs) started() {
 func (o *outputs) drain() error {
 	o.copies.Wait()
 	for _, tty := range o.ttys {
-		// TCSBRK with an argument is tcdrain(3).
-		if err := unix.IoctlSetInt(int(tty.Fd()), unix.TCSBRK, 1); err != nil {
+		// TCSBRK with an argument is tcdrain(3). A program that had the terminal for
+		// its own has hung it up by ending, and there is nothing left to wait for.
+		err := unix.IoctlSetInt(int(tty.Fd()), unix.TCSBRK, 1)
+		if err != nil && !(tty == o.stdin && errors.Is(err, unix.EIO)) {
 			return err
 		}
 	}

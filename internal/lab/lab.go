@@ -25,7 +25,8 @@ const (
 )
 
 // Main is the whole TestMain of a package whose tests need a lab. It runs the
-// tests here or in a guest (see the package comment), and exits.
+// tests in a process of their own, here or in a guest (see the package comment),
+// and exits.
 func Main(m *testing.M) {
 	status, moved := run(m)
 	if moved {
@@ -36,8 +37,8 @@ func Main(m *testing.M) {
 }
 
 // Run is Main for a TestMain that has something to clean up: it returns the exit
-// status. On the machine where go test was started it may return without having
-// run any test in this process, because a guest ran them all.
+// status. In the process that go test started it returns without having run any
+// test itself, because another one ran them all.
 func Run(m *testing.M) int {
 	status, _ := run(m)
 	return status
@@ -58,9 +59,28 @@ func run(m *testing.M) (status int, moved bool) {
 	return m.Run(), false
 }
 
-// Enter does for an ordinary program what Main does for tests; call it first in
-// main. It returns when the program runs in a lab, and otherwise runs the program
-// again in a guest and exits with its status. The error says why there is no lab.
+// Init is the first line of a program that calls [Enter]. It returns at once,
+// except in the one process in which the program is the first of a guest: that is
+// not to look at its arguments or do anything else.
+func Init() {
+	if os.Getpid() != 1 {
+		return
+	}
+	if job := os.Getenv(jobVar); job != "" {
+		bootGuest(job) // does not return
+	}
+	if os.Getenv(insideVar) != insideFirst {
+		return
+	}
+	if err := settleHere(); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+		os.Exit(statusBroken)
+	}
+}
+
+// Enter does for an ordinary program what Main does for tests. It returns when the
+// program runs in a lab, and otherwise runs the program again in a guest, with the
+// same arguments, and exits with its status. The error says why there is no lab.
 func Enter() error {
 	status, ran, err := handOver()
 	if ran {
@@ -73,7 +93,10 @@ func Enter() error {
 // prepares something slow, such as building a program, does it when Inside is
 // false, before it calls Run, and passes the result on in an environment variable:
 // in a guest everything takes many times longer.
-func Inside() bool { return os.Getenv(insideVar) != "" }
+func Inside() bool {
+	Init() // whoever asks before Run must not prepare anything in the guest's first process
+	return os.Getenv(insideVar) != ""
+}
 
 // Need ends the test when there is no lab: it fails under LVSCTL_LAB=require and
 // is skipped otherwise, in both cases with the way to get one.
@@ -99,12 +122,9 @@ func Need(t interface {
 	t.Skip(err)
 }
 
-// handOver runs this program in a guest if that is where it has to run; ran
-// reports that it did. The error is the reason why there is no lab at all.
+// handOver runs this program again where there is a lab, unless this is that run
+// already; ran reports that it did. The error is why there is no lab at all.
 func handOver() (status int, ran bool, err error) {
-	if job := os.Getenv(jobVar); job != "" && os.Getpid() == 1 {
-		bootGuest(job) // does not return
-	}
 	if Inside() {
 		return 0, false, nil
 	}
@@ -112,11 +132,13 @@ func handOver() (status int, ran bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	if kernel == "" {
-		os.Setenv(insideVar, "here")
-		return 0, false, nil
+	if kernel != "" {
+		return runGuest(kernel), true, nil
 	}
-	return runGuest(kernel), true, nil
+	if status, err = runHere(); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+	}
+	return status, true, nil
 }
 
 // where decides the place: a guest under the User Mode Linux kernel whose path it
@@ -175,7 +197,7 @@ func hasIPVS() bool {
 // container may not. A child tries, so that this process keeps its own.
 func canUnshare() bool {
 	cmd := exec.Command("true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID}
 	return cmd.Run() == nil
 }
 

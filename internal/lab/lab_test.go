@@ -1,8 +1,10 @@
 package lab_test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -209,6 +211,75 @@ func TestParallel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// again runs one test of this binary as on a machine whose kernel has IPVS, which
+// is what a guest is.
+func again(t *testing.T, test string, env ...string) *exec.Cmd {
+	t.Helper()
+	lab.Need(t)
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+test+"$")
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "LVSCTL_LAB") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
+}
+
+func TestHere(t *testing.T) {
+	out, err := again(t, "TestHostsReachEachOther").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestHostsReachEachOther") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, err = again(t, "TestToldToFail", "FAIL=1").CombinedOutput()
+	if err == nil || err.Error() != "exit status 1" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestToldToFail(t *testing.T) {
+	if os.Getenv("FAIL") != "" {
+		t.Fatal("as told")
+	}
+}
+
+func TestToldToHang(t *testing.T) {
+	if os.Getenv("HANG") == "" {
+		return
+	}
+	h := lab.New(t).Host("h")
+	h.Run("sh", "-c", "setsid sleep 3600 >/dev/null 2>&1 &")
+	fmt.Println("hanging")
+	h.Run("sleep", "3600")
+}
+
+// TestHereDiesWhole: who kills the process that go test knows kills all.
+func TestHereDiesWhole(t *testing.T) {
+	lab.Need(t)
+	before := leftovers(t)
+	cmd := again(t, "TestToldToHang", "HANG=1")
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(pipe); lines.Scan() && lines.Text() != "hanging"; {
+	}
+	if got := leftovers(t); got.namespaces <= before.namespaces {
+		t.Errorf("%+v while it runs, %+v before", got, before)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	lab.Eventually(t, 5*time.Second, func() error {
+		if after := leftovers(t); after.processes != before.processes || after.namespaces != before.namespaces {
+			return fmt.Errorf("left %+v, was %+v", after, before)
+		}
+		return nil
+	})
 }
 
 func TestFatalInDoEndsTheTest(t *testing.T) {

@@ -29,6 +29,7 @@ type Net struct {
 	bridges int
 	ports   int
 	env     []string
+	dir     string
 }
 
 // New returns an empty network for a test, or ends the test as [Need] does.
@@ -71,6 +72,9 @@ func (n *Net) open() (err error) {
 
 // SetEnv has the programs of all hosts run with this environment instead of the test's.
 func (n *Net) SetEnv(env []string) { n.env = env }
+
+// SetDir has the programs of all hosts start in this folder instead of the test's.
+func (n *Net) SetDir(dir string) { n.dir = dir }
 
 func (n *Net) environ() []string {
 	if n.env != nil {

@@ -77,7 +77,7 @@ func (h *Host) start(stdin io.Reader, args []string) (*Process, error) {
 		}
 		p.cmd = exec.Command(path)
 		p.cmd.Args = args
-		p.cmd.Env = h.net.environ()
+		p.cmd.Env, p.cmd.Dir = h.net.environ(), h.net.dir
 		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, &p.out, &p.out
 		p.cmd.SysProcAttr = group()
 		// A daemon that it left behind keeps its stdout open.

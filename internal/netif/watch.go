@@ -155,7 +155,11 @@ func (w *watch) addrEvent(u netlink.AddrUpdate) Event {
 // many reasons, and of all links when the watch begins.
 func (w *watch) linkEvent(u netlink.LinkUpdate) (Event, bool) {
 	const linkGone = 17 // RTM_DELLINK
+	const bridge = 7    // AF_BRIDGE
 	a := u.Attrs()
+	if u.Family == bridge {
+		return Event{}, false // of its being a bridge's port; it says "removed" when it leaves the bridge
+	}
 	if u.Header.Type == linkGone {
 		delete(w.names, a.Index)
 		delete(w.running, a.Index)
