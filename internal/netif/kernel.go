@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -76,15 +78,23 @@ func (k *Kernel) inside(f func() error) error {
 		return f()
 	}
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := netns.Set(k.ns); err != nil {
-			done <- fmt.Errorf("entering the network namespace: %w", err)
-			return
-		}
-		done <- f()
-	}()
+	go func() { done <- k.onThread(f) }()
 	return <-done
+}
+
+// onThread must be called on a goroutine that ends with it.
+func (k *Kernel) onThread(f func() error) error {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// The first thread cannot end, and /proc shows the whole program to be
+		// where it is. While this goroutine holds it, f gets another.
+		defer runtime.UnlockOSThread()
+		return k.inside(f)
+	}
+	if err := netns.Set(k.ns); err != nil {
+		return fmt.Errorf("entering the network namespace: %w", err)
+	}
+	return f()
 }
 
 // Do takes one step.
@@ -303,7 +313,7 @@ func kernelLink(l Link) netlink.Link {
 // addFou opens a port. EADDRINUSE has two meanings: the port is ours already, or
 // another program's.
 func (k *Kernel) addFou(f Fou) error {
-	err := k.h.FouAdd(kernelFou(f))
+	err := k.inside(func() error { return requestFou(f) })
 	if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EALREADY) {
 		return err
 	}
@@ -314,6 +324,26 @@ func (k *Kernel) addFou(f Fou) error {
 	if contains(fous, f) {
 		return nil
 	}
+	return err
+}
+
+// requestFou is the library's FouAdd but for one thing: that one always names an
+// inner protocol, 0 for GUE, and newer kernels (6.1 does) refuse 0 with ERANGE.
+func requestFou(f Fou) error {
+	family, err := netlink.GenlFamilyGet(netlink.FOU_GENL_NAME)
+	if err != nil {
+		return err
+	}
+	out := kernelFou(f)
+	req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
+	req.AddData(&nl.Genlmsg{Command: netlink.FOU_CMD_ADD, Version: 1})
+	req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_PORT, binary.BigEndian.AppendUint16(nil, f.Port)))
+	req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_AF, []byte{byte(out.Family)}))
+	req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_TYPE, []byte{byte(out.EncapType)}))
+	if !f.GUE {
+		req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_IPPROTO, []byte{f.Proto}))
+	}
+	_, err = req.Execute(unix.NETLINK_GENERIC, 0)
 	return err
 }
 

@@ -122,21 +122,14 @@ func (s *Snapshot) addRoute(r Route) error {
 }
 
 func (s *Snapshot) checkRoute(r Route) error {
-	if r.Link == "" && !r.Via.IsValid() {
-		return nil // blackhole and its like
-	}
-	if r.Via.IsValid() && !r.OnLink && !s.reaches(r.Via, r.Link) {
-		return syscall.ENETUNREACH
-	}
-	if r.Link == "" {
-		return nil
-	}
 	l, ok := s.Link(r.Link)
-	if !ok {
+	switch {
+	case r.Link != "" && !ok:
 		return syscall.ENODEV
-	}
-	if !l.Up {
+	case r.Link != "" && !l.Up:
 		return syscall.ENETDOWN
+	case r.Via.IsValid() && !r.OnLink && !s.reaches(r.Via, r.Link):
+		return syscall.ENETUNREACH
 	}
 	return nil
 }
