@@ -86,7 +86,7 @@ func settled(op Op, err error) bool {
 		return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENODEV)
 	case DelRoute:
 		return errors.Is(err, syscall.ESRCH) || errors.Is(err, syscall.ENODEV)
-	case DelRule, DelFou:
+	case DelRule:
 		return errors.Is(err, syscall.ENOENT)
 	case DelLink:
 		return errors.Is(err, syscall.ENODEV)

@@ -121,7 +121,7 @@ func (k *Kernel) do(s Step) error {
 	case AddFou:
 		return k.addFou(s.Fou)
 	case DelFou:
-		return k.h.FouDel(kernelFou(s.Fou))
+		return k.delFou(s.Fou)
 	case LoadModule:
 		return modprobe(s.Module)
 	case SetSysctl:
@@ -325,6 +325,19 @@ func (k *Kernel) addFou(f Fou) error {
 		return nil
 	}
 	return err
+}
+
+// delFou closes a port. EINVAL is what the kernel says of one that is not open.
+func (k *Kernel) delFou(f Fou) error {
+	err := k.h.FouDel(kernelFou(f))
+	if !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	fous, readErr := k.readFous()
+	if readErr == nil && !contains(fous, f) {
+		return nil
+	}
+	return errors.Join(err, readErr)
 }
 
 // requestFou is the library's FouAdd but for one thing: that one always names an
