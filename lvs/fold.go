@@ -9,6 +9,10 @@ import (
 // maxWeight is the largest weight: the kernel keeps it as a C int.
 const maxWeight = 1<<31 - 1
 
+// maxName is how long the name of a scheduler or persistence engine can be:
+// netlink refuses a longer one before anything else is looked at.
+const maxName = 15
+
 // With returns the table after one change, or the table as it was and the
 // refusal (a *ChangeError) that Linux 6.1 would answer.
 //
@@ -63,6 +67,8 @@ func (f *folder) take(c Change) syscall.Errno {
 		return 0
 	case key.Family != IPv4 && key.Family != IPv6:
 		return syscall.EAFNOSUPPORT
+	case c.Op <= EditService && max(len(c.Service.Scheduler), len(c.Service.PE)) > maxName:
+		return syscall.EINVAL
 	case c.Op == AddService:
 		return f.addService(c, exists)
 	case !exists:
@@ -162,7 +168,7 @@ func checkDestination(s Service, d Destination) syscall.Errno {
 // reachable tells whether the kernel takes an address for a new destination:
 // inet_addr_type must call it unicast or local, which for IPv4 leaves out
 // 0.0.0.0/8, multicast and the limited broadcast, for IPv6 the unspecified
-// address, multicast and link-local ones.
+// address, multicast, link-local and IPv4-mapped ones.
 func reachable(a netip.Addr) bool {
 	if !a.IsValid() || a.IsMulticast() {
 		return false
@@ -171,5 +177,5 @@ func reachable(a netip.Addr) bool {
 		b := a.As4()
 		return b[0] != 0 && b != [4]byte{255, 255, 255, 255}
 	}
-	return !a.IsUnspecified() && !a.IsLinkLocalUnicast()
+	return !a.IsUnspecified() && !a.IsLinkLocalUnicast() && !a.Is4In6()
 }

@@ -28,8 +28,10 @@ func peerProgram(name string) *ipvsadm.Program {
 	}
 }
 
+// openKernel leaves out moby/ipvs, whose socket and family look-up of its own
+// cost a tenth of a one-off run; what stays running uses it.
 func openKernel() (ipvsadm.Kernel, error) {
-	k, err := kernel.Open()
+	k, err := kernel.Open(kernel.OwnEncoderOnly(), kernel.ModprobeStderr(os.Stderr))
 	if err != nil {
 		return nil, err // not k: a nil pointer in an interface is no nil interface
 	}

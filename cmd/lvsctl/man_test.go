@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/lvsctl/lvsctl/lvs/ipvsadm"
 )
 
 // Every command of our own has a page, or a place in lvsctl.8, that names its
@@ -71,7 +73,40 @@ func documented(page string) []string {
 	var flags []string
 	entry := regexp.MustCompile(`(?m)^\.TP\n(.*)`)
 	for _, m := range entry.FindAllStringSubmatch(page, -1) {
-		flags = append(flags, regexp.MustCompile(`--[a-z-]+`).FindAllString(m[1], -1)...)
+		flags = append(flags, regexp.MustCompile(`--[a-z0-9-]+`).FindAllString(m[1], -1)...)
 	}
 	return flags
+}
+
+// The page of a peer's grammar names every option that its commands take, and
+// no others.
+func TestIpvsadmPageAgrees(t *testing.T) {
+	src, err := os.ReadFile("../../man/lvsctl-ipvsadm.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := regexp.MustCompile(`\\f.|\\`).ReplaceAllString(string(src), "")
+	options := map[string]bool{}
+	commands := ipvsadm.Complete(nil, "-", nil)
+	for _, command := range commands {
+		options[command] = true
+		for _, line := range [][]string{{command}, {command, "-f", "1"}, {command, "master"}} {
+			for _, o := range ipvsadm.Complete(line, "-", nil) {
+				options[o] = true
+			}
+		}
+	}
+	if len(options) < 40 {
+		t.Fatalf("only %d options found: %v", len(options), options)
+	}
+	for o := range options {
+		if !regexp.MustCompile(regexp.QuoteMeta(o) + `\b`).MatchString(page) {
+			t.Errorf("the page does not name %s", o)
+		}
+	}
+	for _, o := range documented(page) {
+		if !options[o] {
+			t.Errorf("the page names %s, which no command takes", o)
+		}
+	}
 }

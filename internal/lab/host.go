@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 )
 
 // Host is a machine of the network. What fails, fails the test; the methods whose
@@ -39,8 +38,9 @@ func (n *Net) newHost(name string) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{net: n, name: name, space: s, nics: map[string]*nic{}}
-	if h.nl, err = netlink.NewHandleAt(netns.NsHandle(s.net.Fd())); err != nil {
-		return nil, errors.Join(err, s.close())
+	if h.nl, err = routeSocket(s); err != nil {
+		s.close()
+		return nil, err
 	}
 	n.mu.Lock()
 	n.hosts = append(n.hosts, h)
@@ -196,7 +196,7 @@ func (h *Host) closes(c io.Closer) {
 	h.open = append(h.open, c)
 }
 
-func (h *Host) close() error {
+func (h *Host) closeAll() {
 	h.mu.Lock()
 	open := h.open
 	h.open = nil
@@ -204,8 +204,4 @@ func (h *Host) close() error {
 	for _, c := range open {
 		c.Close()
 	}
-	err := h.space.killAll()
-	h.others.Wait()
-	h.nl.Close()
-	return errors.Join(err, h.space.close())
 }

@@ -58,7 +58,10 @@ func (h *Host) Handle(addr string, handler http.Handler) *Server {
 
 // TryListen is net.Listen on the host. The caller closes it.
 func (h *Host) TryListen(network, addr string) (l net.Listener, err error) {
-	if doErr := h.space.do(func() { l, err = net.Listen(network, addr) }); doErr != nil {
+	// Multipath TCP, Go's default, has the kernel look for a module for a second.
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	if doErr := h.space.do(func() { l, err = lc.Listen(context.Background(), network, addr) }); doErr != nil {
 		return nil, doErr
 	}
 	return l, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // T is what a network needs of the test it belongs to. *testing.T is one, and so
@@ -63,7 +64,7 @@ func (n *Net) open() (err error) {
 	if n.wall, err = newSpace("cabinet"); err != nil {
 		return err
 	}
-	if n.nl, err = netlink.NewHandleAt(netns.NsHandle(n.wall.net.Fd())); err != nil {
+	if n.nl, err = routeSocket(n.wall); err != nil {
 		return err
 	}
 	// The bridges are wires, not hosts: they shall not speak up on their own.
@@ -115,11 +116,27 @@ func (n *Net) Host(name string) *Host {
 }
 
 func (n *Net) close() {
+	spaces := []*space{n.wall}
 	for _, h := range n.hosts {
-		n.check(wrap(h.close(), "close host "+h.name))
+		h.closeAll()
+		spaces = append(spaces, h.space)
+	}
+	err := killAll(spaces)
+	for _, h := range n.hosts {
+		h.others.Wait()
+		h.nl.Close()
 	}
 	n.nl.Close()
-	n.check(n.wall.close())
+	for _, s := range spaces {
+		s.close()
+	}
+	n.check(err)
+}
+
+// routeSocket opens a netlink socket in the namespace, for links and addresses
+// only: asking for the other families, too, has the kernel look for modules.
+func routeSocket(s *space) (*netlink.Handle, error) {
+	return netlink.NewHandleAt(netns.NsHandle(s.net.Fd()), unix.NETLINK_ROUTE)
 }
 
 // check fails the test.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,7 +27,7 @@ func newSpace(hostname string) (*space, error) {
 	var err error
 	onThread(func() { err = s.create(hostname) })
 	if err != nil {
-		s.closeFiles()
+		s.close()
 		return nil, err
 	}
 	return &s, nil
@@ -166,15 +167,8 @@ func sysctlFile(key string) string {
 	return "/proc/sys/" + key
 }
 
-// close ends every process in the namespaces, however it left its parent, and
-// lets go of them.
-func (s *space) close() error {
-	err := s.killAll()
-	s.closeFiles()
-	return err
-}
-
-func (s *space) closeFiles() {
+// close lets go of the namespaces.
+func (s *space) close() {
 	for _, f := range []*os.File{s.net, s.mnt, s.uts} {
 		if f != nil {
 			f.Close()
@@ -182,10 +176,11 @@ func (s *space) closeFiles() {
 	}
 }
 
-func (s *space) killAll() error {
+// killAll ends every process in the namespaces, however it left its parent.
+func killAll(spaces []*space) error {
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		pids, err := s.processes()
+		pids, err := processes(spaces)
 		if err != nil || len(pids) == 0 {
 			return err
 		}
@@ -201,12 +196,16 @@ func (s *space) killAll() error {
 	}
 }
 
-// processes lists those whose network is this one. The namespace was made here,
-// so whatever runs in it was started from here.
-func (s *space) processes() ([]int, error) {
-	ours, err := s.net.Stat()
-	if err != nil {
-		return nil, err
+// processes lists those whose network is one of these. The namespaces were made
+// here, so whatever runs in them was started from here.
+func processes(spaces []*space) ([]int, error) {
+	var ours []os.FileInfo
+	for _, s := range spaces {
+		info, err := s.net.Stat()
+		if err != nil {
+			return nil, err
+		}
+		ours = append(ours, info)
 	}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -215,7 +214,7 @@ func (s *space) processes() ([]int, error) {
 	var pids []int
 	for _, dir := range dirs {
 		info, err := os.Stat(dir + "/ns/net")
-		if err != nil || !os.SameFile(info, ours) {
+		if err != nil || !slices.ContainsFunc(ours, func(o os.FileInfo) bool { return os.SameFile(o, info) }) {
 			continue // ended meanwhile, or elsewhere
 		}
 		pid, err := strconv.Atoi(filepath.Base(dir))

@@ -54,8 +54,7 @@ type completion struct {
 // for none.
 func (c *completion) read() (pending *word) {
 	for {
-		before := c.next
-		w, value, given, why := c.scan()
+		w, value, _, why := c.scan()
 		switch {
 		case why == missingArgument:
 			return c.waiting()
@@ -67,10 +66,6 @@ func (c *completion) read() (pending *word) {
 			c.verb = w.verb
 		default:
 			c.note(w, value)
-		}
-		// -p may have a value: the word being typed, if it comes right behind.
-		if w.value == maybeValue && !given && c.next == len(c.args) && c.next > before {
-			return nil
 		}
 	}
 }
@@ -128,6 +123,9 @@ func (c *completion) fits(w *word) bool {
 	case w.opt == optFree:
 		return c.verb == VerbList
 	case c.seen.has(w.opt) || !(r.need | r.may | r.one).has(w.opt):
+		return false
+	}
+	if c.verb == VerbList && listConflict(c.seen|setOf(w.opt)) {
 		return false
 	}
 	return !r.one.has(w.opt) || c.seen&r.one == 0

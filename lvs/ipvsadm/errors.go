@@ -68,15 +68,21 @@ const (
 	hintModule     = "hint: load it with \"modprobe ip_vs\"; in a container, on its host. If there is no such module, install the kernel's full set of modules"
 )
 
-// hint says how to get what is missing, "" when nothing is known to be.
+// hint says how to get the right that is missing, "" when another thing is.
 func hint(err error) string {
-	switch {
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
 		return hintPermission
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOPROTOOPT):
-		return hintModule
 	}
 	return ""
+}
+
+// openHint says how to get what keeps IPVS from being opened. A kernel without
+// the module knows no family of that name.
+func openHint(err error) string {
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOPROTOOPT) {
+		return hintModule
+	}
+	return hint(err)
 }
 
 // openText is the reason that stands behind "Can't initialize ipvs". Without

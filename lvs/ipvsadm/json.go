@@ -135,8 +135,11 @@ func (s *session) json(l *Listing) error {
 }
 
 func (s *session) jsonServices(l *Listing) error {
+	info, err := s.kernel.Info()
+	if err != nil {
+		return err
+	}
 	var st lvs.State
-	var err error
 	if l.Subject == OneService {
 		st = make(lvs.State, 1)
 		st[0], err = s.kernel.ServiceState(l.Key)
@@ -146,7 +149,7 @@ func (s *session) jsonServices(l *Listing) error {
 	if err != nil {
 		return err
 	}
-	table := jsonTable{jsonVersion, string(appendVersion(nil, s.info.Version)), s.info.TableSize, []jsonService{}}
+	table := jsonTable{jsonVersion, string(appendVersion(nil, info.Version)), info.TableSize, []jsonService{}}
 	var services, servers sorter
 	for _, i := range serviceOrder(&services, st, l.NoSort) {
 		svc := newJSONService(&st[i])

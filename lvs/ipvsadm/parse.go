@@ -240,8 +240,7 @@ func (p *parser) finishServer() error {
 
 func (p *parser) finishListing() error {
 	s := p.seen
-	if s&setOf(optConnection, optTimeout, optDaemon) != 0 && s&setOf(optStats, optRate, optThresholds) != 0 ||
-		s&setOf(optTimeout, optDaemon) != 0 && s.has(optPersistentConn) {
+	if listConflict(s) {
 		return refuse("options conflicts in the list command")
 	}
 	l := &p.cmd.Listing
@@ -251,6 +250,13 @@ func (p *parser) finishListing() error {
 	l.Numeric, l.Exact = s.has(optNumeric), s.has(optExact)
 	l.NoSort, l.JSON = s.has(optNoSort), s.has(optJSON)
 	return nil
+}
+
+// listConflict tells whether a view is asked of what has none. Connections have
+// one: --persistent-conn shows their engines.
+func listConflict(s options) bool {
+	return s&setOf(optConnection, optTimeout, optDaemon) != 0 && s&setOf(optStats, optRate, optThresholds) != 0 ||
+		s&setOf(optTimeout, optDaemon) != 0 && s.has(optPersistentConn)
 }
 
 func subjectOf(s options) Subject {

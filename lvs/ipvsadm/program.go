@@ -32,7 +32,7 @@ type Kernel interface {
 // Program is one run of ipvsadm, ipvsadm-save or ipvsadm-restore.
 type Program struct {
 	Name   string                 // argv[0], for messages
-	Open   func() (Kernel, error) // called once, unless help is all that is wanted
+	Open   func() (Kernel, error) // called once, unless help is all that is wanted; fails without IPVS or the right to use it
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
@@ -113,14 +113,10 @@ func (p *Program) with(do func(*session) int) int {
 		s.parser.names = new(SystemNames)
 	}
 	k, err := p.Open()
-	if err == nil {
-		// ipvsadm asks for this first, and so finds out whether it may ask at all.
-		s.info, err = k.Info()
-	}
 	if err != nil {
 		status := s.say(statusRefused, "Can't initialize ipvs: "+openText(err)+
 			"\nAre you sure that IP Virtual Server is built in the kernel or as module?")
-		s.hint(err)
+		s.hint(openHint(err))
 		return status
 	}
 	s.kernel = k
@@ -135,7 +131,6 @@ func (p *Program) with(do func(*session) int) int {
 type session struct {
 	*Program
 	kernel Kernel
-	info   lvs.Info
 	parser parser
 	out    printer
 	hinted bool
@@ -164,11 +159,11 @@ func (s *session) say(status int, text string) int {
 	return status
 }
 
-// hint adds what is missing, once.
-func (s *session) hint(err error) {
-	if h := hint(err); h != "" && !s.hinted {
+// hint adds a line of ours, once.
+func (s *session) hint(text string) {
+	if text != "" && !s.hinted {
 		s.hinted = true
-		io.WriteString(s.Stderr, h+"\n")
+		io.WriteString(s.Stderr, text+"\n")
 	}
 }
 
@@ -216,9 +211,7 @@ func (s *session) verdict(v Verb, err error) int {
 		return statusFine
 	}
 	status := s.say(statusKernel, ErrorText(v, err))
-	if errors.Is(err, syscall.EPERM) {
-		s.hint(err)
-	}
+	s.hint(hint(err))
 	return status
 }
 
@@ -247,7 +240,7 @@ func (s *session) list(c *Command) int {
 	}
 	if err != nil {
 		status := s.say(statusListing, listingText(err))
-		s.hint(err)
+		s.hint(hint(err))
 		return status
 	}
 	return statusFine
@@ -273,12 +266,16 @@ func (s *session) save() error {
 }
 
 func (s *session) services(l *Listing) error {
+	info, err := s.kernel.Info()
+	if err != nil {
+		return err
+	}
 	st, err := s.kernel.State()
 	if err != nil {
 		return err
 	}
 	text := lister{printer: &s.out, Listing: *l}
-	text.title(s.info)
+	text.title(info)
 	text.heading()
 	text.table(st)
 	return nil

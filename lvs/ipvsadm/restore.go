@@ -13,8 +13,9 @@ const batch = 1500
 // could make us wait, before anything but a change, and before anything is said.
 func (s *session) restore(in rules) int {
 	var words []string
+	settle := s.settle // once: a method value is garbage
 	for {
-		line, err := in.next(s.settle)
+		line, err := in.next(settle)
 		if err != nil {
 			s.settle()
 			return s.endOfRules(err)

@@ -24,8 +24,11 @@ func Line(c lvs.Change) string {
 }
 
 // Save writes a table as ipvsadm -S -n would, in its order, and with all that
-// the table holds: -S itself loses thresholds. -R and [ParseRules] read it. A
-// table has no servers by cache bypass, and Save has no words for them.
+// the table holds: -S itself loses thresholds. -R and [ParseRules] read it.
+//
+// The language has no words for two things that other programs can put into a
+// kernel: a server by cache bypass, printed as -g, and a server by -g or -i with
+// another port than its service, which -a would give the service's.
 func Save(w io.Writer, t lvs.Table) error {
 	st := make(lvs.State, len(t))
 	for i, e := range t {

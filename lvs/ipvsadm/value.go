@@ -62,7 +62,7 @@ func isDigits(s string) bool {
 }
 
 func readIPv6Addr(s string) (netip.Addr, bool) {
-	if !strings.Contains(s, ":") {
+	if strings.Count(s, ":") < 2 { // 10.0.0.1:80, which ParseAddr refuses with much ado
 		return netip.Addr{}, false
 	}
 	a, err := netip.ParseAddr(s)

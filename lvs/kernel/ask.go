@@ -18,12 +18,31 @@ type answer struct {
 
 // ask sends the message that stands in c.out and calls visit for the payload of
 // each message that answers it. The kernel's refusal is a syscall.Errno. After
-// any other error the conn is gone.
+// any other error the conn is a new one.
 func (c *Client) ask(seq uint32, visit func([]byte) error) (answer, error) {
-	if err := c.connect(); err != nil {
+	return c.converse(seq, true, visit)
+}
+
+// askOne is ask for a question that one message answers.
+func (c *Client) askOne(seq uint32, visit func([]byte) error) error {
+	a, err := c.ask(seq, visit)
+	if err == nil && a.parts == 0 {
+		return c.lost(malformedError("an acknowledgement in place of an answer"))
+	}
+	return err
+}
+
+// tell is ask for an order, which is only acknowledged and may take its time.
+func (c *Client) tell(seq uint32) error {
+	_, err := c.converse(seq, false, func([]byte) error { return nil })
+	return err
+}
+
+func (c *Client) converse(seq uint32, quick bool, visit func([]byte) error) (answer, error) {
+	if err := c.usable(); err != nil {
 		return answer{}, err
 	}
-	if err := c.conn.Send(c.out.b); err != nil {
+	if err := c.conn.Send(c.out.b, quick); err != nil {
 		return answer{}, c.lost(err)
 	}
 	x := exchange{seq: seq, visit: visit}
@@ -58,7 +77,7 @@ func (e lostError) Error() string { return "talking to IPVS: " + e.err.Error() }
 func (e lostError) Unwrap() error { return e.err }
 
 func (c *Client) lost(err error) error {
-	c.hangUp() // the error that counts is the one we have
+	c.renew()
 	return lostError{err}
 }
 
@@ -132,17 +151,22 @@ func (c *Client) resolve() error {
 	c.out.begin(genlController, 0, seq, ctrlGetFamily, 1)
 	c.out.str(ctrlAttrName, ipvsFamilyName)
 	c.out.end()
-	_, err := c.ask(seq, func(b []byte) (err error) {
+	// Not quick: for an unknown family the kernel may look for a module first.
+	c.family = 0
+	_, err := c.converse(seq, false, func(b []byte) (err error) {
 		c.family, err = decodeFamily(b)
 		return err
 	})
+	if err == nil && c.family == 0 {
+		return c.lost(malformedError("a family without a number"))
+	}
 	return err
 }
 
 func (c *Client) info() (info lvs.Info, err error) {
 	seq := c.question(cmdGetInfo, 0)
 	c.out.end()
-	_, err = c.ask(seq, func(b []byte) (err error) {
+	err = c.askOne(seq, func(b []byte) (err error) {
 		info, err = decodeInfo(b)
 		return err
 	})
@@ -164,7 +188,7 @@ func (c *Client) Timeouts() (lvs.Timeouts, error) {
 	var t lvs.Timeouts
 	seq := c.question(cmdGetConfig, 0)
 	c.out.end()
-	_, err := c.ask(seq, func(b []byte) (err error) {
+	err := c.askOne(seq, func(b []byte) (err error) {
 		t, err = decodeTimeouts(b)
 		return err
 	})
@@ -199,12 +223,16 @@ func (c *Client) StartDaemon(d lvs.Daemon) error {
 	if err := checkName("interface", d.Interface); err != nil {
 		return &Error{What: what, Errno: unix.EINVAL, Hint: err.Error()}
 	}
+	// The sync protocol has one byte for it. The kernel takes more and sends it cut.
+	if d.SyncID > 255 {
+		return &Error{What: what, Errno: unix.EINVAL, Hint: "the sync id is 0 to 255"}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seq := c.question(cmdNewDaemon, unix.NLM_F_ACK)
 	c.out.daemon(d)
 	c.out.end()
-	_, err := c.ask(seq, ignore)
+	err := c.tell(seq)
 	return refusal(what, err, map[syscall.Errno]string{
 		unix.EEXIST: "one runs already: stop it first",
 		unix.ENODEV: "there is no interface " + d.Interface,
@@ -217,15 +245,40 @@ func (c *Client) StartDaemon(d lvs.Daemon) error {
 func (c *Client) StopDaemon(d lvs.Daemon) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seq := c.question(cmdDelDaemon, unix.NLM_F_ACK)
-	at := c.out.nest(attrDaemon)
-	c.out.u32(daemonState, uint32(d.Role))
-	c.out.close(at)
-	c.out.end()
-	_, err := c.ask(seq, ignore)
+	err := c.stopDaemon(d.Role)
 	return refusal("stop the "+d.Role.String()+" sync daemon", err, map[syscall.Errno]string{
 		unix.ESRCH: "none runs",
 	})
+}
+
+// stopDaemon asks for no acknowledgement of its own: a daemon whose thread has
+// not yet run ends with EINTR, and that is the one errno for which netlink sends
+// nothing, so whoever waits for it waits for ever. The acknowledgement of a
+// second, harmless message says that the first was taken; a refusal comes unasked.
+func (c *Client) stopDaemon(r lvs.Role) error {
+	if err := c.usable(); err != nil {
+		return err
+	}
+	first := c.nextSeq(2)
+	c.out.reset()
+	c.out.begin(c.family, 0, first, cmdDelDaemon, ipvsGenlVersion)
+	at := c.out.nest(attrDaemon)
+	c.out.u32(daemonState, uint32(r))
+	c.out.close(at)
+	c.out.end()
+	c.out.begin(c.family, unix.NLM_F_ACK, first+1, cmdGetInfo, ipvsGenlVersion)
+	c.out.end()
+	if err := c.conn.Send(c.out.b, false); err != nil {
+		return c.lost(err)
+	}
+	v := newVerdicts(first, 2)
+	if err := c.collect(v); err != nil {
+		return err
+	}
+	if v.errnos[0] != 0 {
+		return v.errnos[0]
+	}
+	return nil
 }
 
 // SetTimeouts sets the idle timeouts of connections; 0 keeps what there is.
@@ -237,10 +290,8 @@ func (c *Client) SetTimeouts(t lvs.Timeouts) error {
 	c.out.u32(attrTimeoutTCPFin, t.TCPFin)
 	c.out.u32(attrTimeoutUDP, t.UDP)
 	c.out.end()
-	_, err := c.ask(seq, ignore)
+	err := c.tell(seq)
 	return refusal("set the timeouts", err, map[syscall.Errno]string{
 		unix.EINVAL: "each is 0 to 2678400 seconds",
 	})
 }
-
-func ignore([]byte) error { return nil }

@@ -23,7 +23,12 @@ import (
 
 // ErrNoVerdict is in the verdict of a change whose answer from the kernel was
 // lost: it may have been done or not. Read the table to know.
-var ErrNoVerdict = errors.New("the kernel's answer was lost, so it may have been done or not")
+const ErrNoVerdict = sentinel("the kernel's answer was lost, so it may have been done or not")
+
+// sentinel is an error that costs nothing when the program starts.
+type sentinel string
+
+func (e sentinel) Error() string { return string(e) }
 
 var _ lvs.Kernel = (*Client)(nil)
 
@@ -31,10 +36,10 @@ var _ lvs.Kernel = (*Client)(nil)
 // concurrent use; its requests go one after the other.
 type Client struct {
 	mu       sync.Mutex
-	dial     func() (conn, error)
 	patience time.Duration // for one answer
 
-	conn   conn // nil after it was lost; the next request dials again
+	conn   conn  // nil when it could not be renewed, or was closed:
+	gone   error // that is why
 	family uint16
 	seq    uint32
 	limits limits // of a batch on conn; zero until one was needed
@@ -43,6 +48,8 @@ type Client struct {
 	in    []byte // receive memory, shared by questions and batches
 	moby  mobyHandle
 	plain bool // never moby
+
+	scratch []lvs.DestinationState // grows once, not for each service
 }
 
 // An Option changes how [Open] opens.
@@ -78,8 +85,8 @@ func ModprobeStderr(w io.Writer) Option { return func(o *options) { o.stderr = w
 func OwnEncoderOnly() Option { return func(o *options) { o.plain = true } }
 
 // replyPatience is how long an answer may take. The kernel answers before send
-// returns, so an answer that is not there has been lost.
-const replyPatience = 5 * time.Second
+// returns, so an answer that is not there by then has been lost.
+const replyPatience = 2 * time.Second
 
 // Open finds IPVS in the kernel and asks it for its version; when that fails it
 // runs "/sbin/modprobe -- ip_vs" once and tries again. The error is an
@@ -89,7 +96,11 @@ func Open(opts ...Option) (*Client, error) {
 	for _, f := range opts {
 		f(&o)
 	}
-	c := newClient(dialer(o.nsPath))
+	conn, dialErr := dial(o.nsPath)
+	if dialErr != nil {
+		return nil, openError("open a generic netlink socket", dialErr)
+	}
+	c := newClient(conn)
 	c.plain = o.plain
 	err := c.hello()
 	if err == nil {
@@ -109,15 +120,15 @@ func Open(opts ...Option) (*Client, error) {
 }
 
 // newClient is the second door: tests enter here with a scripted conn.
-func newClient(dial func() (conn, error)) *Client {
-	return &Client{dial: dial, patience: replyPatience}
+func newClient(c conn) *Client {
+	return &Client{conn: c, patience: replyPatience}
 }
 
-func dialer(nsPath string) func() (conn, error) {
-	if nsPath == "" {
-		return dialHere
+func dial(nsPath string) (conn, error) {
+	if nsPath != "" {
+		return dialIn(nsPath)
 	}
-	return func() (conn, error) { return dialIn(nsPath) }
+	return dialHere()
 }
 
 func dialHere() (conn, error) {
@@ -163,9 +174,6 @@ func runModprobe(o options) error {
 func (c *Client) hello() *OpenError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.connect(); err != nil {
-		return openError("open a generic netlink socket", err)
-	}
 	if err := c.resolve(); err != nil {
 		return openError(stepFind, err)
 	}
@@ -274,31 +282,31 @@ func refusal(what string, err error, hints map[syscall.Errno]string) error {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dial = func() (conn, error) { return nil, errors.New("the client is closed") }
 	c.moby.close()
-	return c.hangUp()
-}
-
-// hangUp drops a conn whose state is not known any more: answers may still be
-// on their way that belong to no request.
-func (c *Client) hangUp() error {
 	if c.conn == nil {
 		return nil
 	}
 	err := c.conn.Close()
-	c.conn, c.limits = nil, limits{}
+	c.conn, c.gone = nil, errClosed
 	return err
 }
 
-func (c *Client) connect() error {
-	if c.conn != nil {
-		return nil
+const errClosed = sentinel("the client is closed")
+
+// renew replaces a conn whose state is not known any more: answers may still be
+// on their way that belong to no request.
+func (c *Client) renew() {
+	old := c.conn
+	c.conn, c.gone = old.Renew()
+	c.limits = limits{}
+	_ = old.Close() // nothing is lost with it
+}
+
+// usable returns why there is no conn.
+func (c *Client) usable() error {
+	if c.conn == nil {
+		return lostError{c.gone}
 	}
-	conn, err := c.dial()
-	if err != nil {
-		return err
-	}
-	c.conn = conn
 	return nil
 }
 

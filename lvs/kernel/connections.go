@@ -48,7 +48,7 @@ func (c *Client) Connections() iter.Seq2[lvs.Connection, error] {
 func (c *Client) openConnections() (f *os.File, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return nil, err
 	}
 	ns, err := c.conn.Namespace()

@@ -113,7 +113,7 @@ func (c *Client) batch(changes []lvs.Change, todo []int, verdicts []error) int {
 		}
 		return len(todo)
 	}
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return fail(todo, err)
 	}
 	lim, err := c.batchLimits(len(todo))
@@ -123,15 +123,15 @@ func (c *Client) batch(changes []lvs.Change, todo []int, verdicts []error) int {
 	first := c.nextSeq(min(len(todo), lim.messages))
 	n := c.encode(changes, todo, lim, first)
 	todo = todo[:n]
-	if err := c.conn.Send(c.out.b); err != nil {
+	if err := c.conn.Send(c.out.b, false); err != nil {
 		// A datagram is taken whole or not at all, so nothing was done.
 		return fail(todo, c.lost(err))
 	}
-	b := verdictsOf{first: first, errnos: make([]syscall.Errno, n), known: make([]bool, n)}
-	err = c.collect(&b)
+	b := newVerdicts(first, n)
+	err = c.collect(b)
 	for j, i := range todo {
 		switch {
-		case b.known[j]:
+		case b.known[j]: // without an error, no answer is a yes
 			verdicts[i] = lvs.Refused(changes[i], b.errnos[j])
 		case err != nil:
 			verdicts[i] = noVerdict(changes[i], err)
@@ -150,7 +150,7 @@ func errnoOf(err error) syscall.Errno {
 // at least one.
 func (c *Client) encode(changes []lvs.Change, todo []int, lim limits, first uint32) int {
 	c.out.reset()
-	n := 0
+	n, last := 0, 0
 	for n < len(todo) && n < lim.messages {
 		before := len(c.out.b)
 		c.out.change(c.family, 0, first+uint32(n), changes[todo[n]])
@@ -158,16 +158,15 @@ func (c *Client) encode(changes []lvs.Change, todo []int, lim limits, first uint
 			c.out.b = c.out.b[:before]
 			break
 		}
-		c.out.start = before
-		n++
+		n, last = n+1, before
 	}
-	c.out.askAck()
+	c.out.askAck(last)
 	return n
 }
 
-// askAck asks for the acknowledgement of the message begun last.
-func (e *encoder) askAck() {
-	at := e.b[e.start+6:]
+// askAck asks for the acknowledgement of the message that begins at start.
+func (e *encoder) askAck(start int) {
+	at := e.b[start+6:]
 	native.PutUint16(at, native.Uint16(at)|unix.NLM_F_ACK)
 }
 
@@ -177,6 +176,10 @@ type verdictsOf struct {
 	errnos []syscall.Errno
 	known  []bool
 	last   bool // the last one has been answered, so the rest has been taken
+}
+
+func newVerdicts(first uint32, n int) *verdictsOf {
+	return &verdictsOf{first: first, errnos: make([]syscall.Errno, n), known: make([]bool, n)}
 }
 
 // An error with the head of its request takes 36 bytes, with all of it the size

@@ -48,7 +48,7 @@ func (c *Client) useMoby() bool {
 	if c.moby.h != nil {
 		return true
 	}
-	if err := c.connect(); err != nil {
+	if err := c.usable(); err != nil {
 		return false
 	}
 	ns, err := c.conn.Namespace()
@@ -92,7 +92,7 @@ func needsRaw(ch lvs.Change) bool {
 func mapped(a netip.AddrPort) bool { return a.Addr().Is4In6() }
 
 // errMobyLost stands for what went wrong between us and moby/ipvs.
-var errMobyLost = errors.New("moby/ipvs lost the answer")
+const errMobyLost = sentinel("moby/ipvs lost the answer")
 
 // single puts one ordinary change to the kernel through moby/ipvs.
 func (c *Client) single(ch lvs.Change) error {

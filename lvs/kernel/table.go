@@ -63,7 +63,7 @@ func (c *Client) service(k lvs.Key) (s lvs.ServiceState, err error) {
 	seq := c.question(cmdGetService, 0)
 	c.out.nestedKey(k)
 	c.out.end()
-	_, err = c.ask(seq, func(b []byte) (err error) {
+	err = c.askOne(seq, func(b []byte) (err error) {
 		s, err = serviceIn(b)
 		return err
 	})
@@ -82,7 +82,11 @@ func serviceIn(b []byte) (lvs.ServiceState, error) {
 func (c *Client) services() (lvs.State, error) {
 	var seen lvs.State
 	for try := range dumpTries {
-		list, whole, err := c.dumpServices()
+		list, whole, err := c.dumpServices(len(seen))
+		if err == syscall.Errno(unix.ENOENT) && try == 0 && c.resolve() == nil {
+			// The module was unloaded and loaded again: the family is another.
+			list, whole, err = c.dumpServices(0)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +102,8 @@ func (c *Client) services() (lvs.State, error) {
 }
 
 // dumpServices dumps the services once. A dump that came in one part is whole.
-func (c *Client) dumpServices() (list lvs.State, whole bool, err error) {
+func (c *Client) dumpServices(expect int) (list lvs.State, whole bool, err error) {
+	list = make(lvs.State, 0, expect)
 	seq := c.question(cmdGetService, unix.NLM_F_DUMP)
 	c.out.end()
 	a, err := c.ask(seq, func(b []byte) error {
@@ -158,6 +163,7 @@ func (c *Client) destinations(k lvs.Key) ([]lvs.DestinationState, error) {
 }
 
 func (c *Client) dumpDestinations(k lvs.Key) (list []lvs.DestinationState, whole bool, err error) {
+	c.scratch = c.scratch[:0]
 	seq := c.question(cmdGetDest, unix.NLM_F_DUMP)
 	c.out.nestedKey(k)
 	c.out.end()
@@ -167,10 +173,10 @@ func (c *Client) dumpDestinations(k lvs.Key) (list []lvs.DestinationState, whole
 			return err
 		}
 		d, err := decodeDestination(v, k.Family)
-		list = append(list, d)
+		c.scratch = append(c.scratch, d)
 		return err
 	})
-	return list, a.whole(), err
+	return slices.Clone(c.scratch), a.whole(), err
 }
 
 func sameDestinations(a, b []lvs.DestinationState) bool {

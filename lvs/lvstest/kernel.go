@@ -22,6 +22,8 @@ type Kernel struct {
 	Unreadable syscall.Errno
 	// Schedulers and Engines are what the kernel has modules for.
 	Schedulers, Engines map[string]bool
+	// Broadcasts are the addresses that the host's routes call broadcast.
+	Broadcasts []netip.Addr
 	// Interfaces are those on which a sync daemon can run, with their MTU.
 	Interfaces map[string]int
 
@@ -101,12 +103,12 @@ func (k *Kernel) do(c lvs.Change) error {
 			return lvs.Refused(c, errno)
 		}
 	}
-	if errno := k.modules(c); errno != 0 {
-		return lvs.Refused(c, errno)
-	}
 	next, err := k.table.With(c)
 	if err != nil {
 		return err
+	}
+	if errno := k.host(c); errno != 0 {
+		return lvs.Refused(c, errno)
 	}
 	k.table = next
 	k.taken = append(k.taken, c)
@@ -114,21 +116,19 @@ func (k *Kernel) do(c lvs.Change) error {
 	return nil
 }
 
-// modules is what depends on more than the table: schedulers, engines, and the
-// sync daemon, whose protocol has no room for a server of another family.
-func (k *Kernel) modules(c lvs.Change) syscall.Errno {
-	i, exists := k.table.Find(c.Service.Key)
+// host is what depends on more than the table: the schedulers and engines at
+// hand, the host's routes, and the sync daemon, whose protocol has no room for a
+// server of another family.
+func (k *Kernel) host(c lvs.Change) syscall.Errno {
+	s, d := c.Service, c.Destination
 	switch c.Op {
 	case lvs.AddService, lvs.EditService:
-		if exists == (c.Op == lvs.AddService) {
-			return 0 // With refuses it for that reason
-		}
-		if !k.Schedulers[c.Service.Scheduler] || c.Service.PE != "" && !k.Engines[c.Service.PE] {
+		if !k.Schedulers[s.Scheduler] || s.PE != "" && !k.Engines[s.PE] {
 			return syscall.ENOENT
 		}
 	case lvs.AddDestination, lvs.EditDestination:
-		mixed := exists && lvs.FamilyOf(c.Destination.Addr.Addr()) != k.table[i].Family
-		if mixed && len(k.daemons) > 0 {
+		mixed := lvs.FamilyOf(d.Addr.Addr()) != s.Family
+		if mixed && len(k.daemons) > 0 || c.Op == lvs.AddDestination && slices.Contains(k.Broadcasts, d.Addr.Addr()) {
 			return syscall.EINVAL
 		}
 	}

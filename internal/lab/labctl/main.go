@@ -3,7 +3,8 @@
 //
 //	labctl demo [-bin DIR] [-examples DIR] [NAME...]   tell stories; all when none is named
 //	labctl shell [-bin DIR] [-examples DIR] NAME       a shell in a story's network
-//	labctl exec CMD...                                 a program in the lab's kernel
+//	labctl exec CMD...                                 a program in the lab's kernel; its
+//	                                                   stdin is a terminal or empty
 //
 // DIR of -bin holds the program lvsctl. labctl runs in a User Mode Linux guest
 // where this machine's kernel has no IPVS; its exit status is 1 when a story

@@ -15,12 +15,18 @@ import (
 	"time"
 )
 
-// guest is the test binary of testdata/guest, in a folder of its own.
+// guest is a program that hands itself over, in a folder of its own.
 type guest struct {
 	exe, dir string
 }
 
 func build(t *testing.T) *guest {
+	t.Helper()
+	return compile(t, "testdata/guest", "test", "-c", "-cover")
+}
+
+// compile runs go with args in the folder source.
+func compile(t *testing.T, source string, args ...string) *guest {
 	t.Helper()
 	if _, err := exec.LookPath("linux.uml"); err != nil && os.Getenv("LVSCTL_UML") == "" {
 		const msg = "no User Mode Linux to hand over to: apt-get install user-mode-linux kmod"
@@ -30,9 +36,9 @@ func build(t *testing.T) *guest {
 		t.Skip(msg)
 	}
 	g := &guest{dir: t.TempDir()}
-	g.exe = filepath.Join(g.dir, "guest.test")
-	cmd := exec.Command("go", "test", "-c", "-cover", "-o", g.exe, ".")
-	cmd.Dir = "testdata/guest"
+	g.exe = filepath.Join(g.dir, "program")
+	cmd := exec.Command("go", append(args, "-o", g.exe, ".")...)
+	cmd.Dir = source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -121,6 +127,15 @@ func TestHowItEnds(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q", stdout, stderr)
 			}
 		})
+	}
+}
+
+// TestProgram hands an ordinary program over.
+func TestProgram(t *testing.T) {
+	g := compile(t, "../labctl", "build")
+	stdout, stderr, status := g.run(t, nil, "exec", "sh", "-c", `echo $#:"$1"; echo complaint >&2; exit 5`, "sh", "two  words; $HOME")
+	if stdout != "1:two  words; $HOME\n" || stderr != "complaint\n" || status != 5 {
+		t.Errorf("stdout %q, stderr %q, status %d", stdout, stderr, status)
 	}
 }
 
