@@ -179,13 +179,16 @@ func (st State) knows(vip netip.Addr) bool {
 	return slices.ContainsFunc(st.VIPs, func(v VIPState) bool { return v.VIP == vip })
 }
 
-// going are the VIPs that a setup takes down: those it names, or all of its
-// method; a setup without a method takes all.
+// going are the VIPs that a setup takes down: those it names, however they were
+// raised; without names all of its method; without a method all.
 func (st State) going(s Setup) []VIPState {
 	var going []VIPState
 	for _, v := range st.VIPs {
-		named := slices.Contains(s.VIPs, v.VIP) || len(s.VIPs) == 0 || !v.VIP.IsValid()
-		if named && (s.Method == "" || s.Method == v.Method) {
+		goes := s.Method == "" || s.Method == v.Method
+		if v.VIP.IsValid() && len(s.VIPs) > 0 {
+			goes = slices.Contains(s.VIPs, v.VIP)
+		}
+		if goes {
 			going = append(going, v)
 		}
 	}
