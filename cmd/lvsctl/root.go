@@ -52,7 +52,7 @@ do next, and nothing changes unless the verb says so.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpFunc(printHelp)
 	root.AddCommand(slices.Concat(ipvsadmCommands(), []*cobra.Command{
-		linksCommand(), completionCommand(root), versionCommand(),
+		realserverCommand(), linksCommand(), completionCommand(root), versionCommand(),
 	})...)
 	return root
 }

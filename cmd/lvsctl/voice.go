@@ -19,6 +19,7 @@ const (
 	statusFailed   = 1
 	statusUsage    = 2
 	statusNotFound = 3 // or not running
+	statusDiffers  = 4
 )
 
 // statusError ends a command that has said all there is to say.

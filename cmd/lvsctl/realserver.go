@@ -1,0 +1,498 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/realserver"
+)
+
+func realserverCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "realserver",
+		Short: "Make this host a real server",
+		Long: `Realserver gives this host what a real server needs: the virtual addresses,
+routes and tunnels, and silence about those addresses on the network.
+
+  dr   The director passes packets on by their Ethernet address (ipvsadm -g). The
+       real server has the virtual address on lo, and answers the client itself.
+       It must not answer when the network asks who has the address: see
+       lvsctl-realserver-dr(8).
+  tun  The director wraps packets (ipvsadm -i), in IP, GUE or GRE. The real server
+       unwraps them and answers the client itself: lvsctl-realserver-tun(8).
+  nat  The director rewrites packets (ipvsadm -m). The real server needs the
+       director as its default gateway and nothing else: lvsctl-realserver-nat(8).`,
+		Example: `  lvsctl realserver up --vip 192.168.131.252 --dry-run   # what would be done
+  lvsctl realserver up --vip 192.168.131.252 --persist
+  lvsctl realserver status`,
+		GroupID: "own",
+		Args:    knownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(realserverUp(), realserverDown(), realserverLook("status"), realserverLook("check"))
+	return cmd
+}
+
+// setupFlags are the flags that say a setup.
+type setupFlags struct {
+	vips, gateways []string
+	method, tunnel string
+	setup          realserver.Setup
+}
+
+func (f *setupFlags) flags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringSliceVar(&f.vips, "vip", nil, "a virtual `address`, IPv4 or IPv6; several with commas")
+	fl.StringVar(&f.method, "method", "dr", "how the director forwards: `dr|tun|nat`")
+	fl.StringVar(&f.setup.Interface, "interface", "", "the `device` of the virtual addresses; lo for dr, the tunnel's own for tun")
+	fl.StringVar(&f.setup.Label, "label", "", "the first IPv4 address's `label`; lo:0 for dr")
+	fl.StringVar(&f.tunnel, "tunnel", "", "what tun unwraps: `ipip|gue|gre`; ipip unless told otherwise")
+	fl.Uint16Var(&f.setup.Port, "port", 0, "the UDP `port` of tunnel gue; 6080 unless told otherwise")
+	fl.StringSliceVar(&f.gateways, "gateway", nil, "nat: the director's inside `address`, to be the default gateway")
+	fl.BoolVar(&f.setup.NoRoute, "no-route", false, "leave out the host route to each IPv4 address")
+	fl.BoolVar(&f.setup.KeepARP, "keep-arp", false, "leave the ARP settings alone")
+	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"dr", "tun", "nat"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("tunnel", cobra.FixedCompletions([]string{"ipip", "gue", "gre"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// read turns the flags into a setup that makes sense.
+func (f *setupFlags) read(cmd *cobra.Command) (realserver.Setup, error) {
+	s := f.setup
+	s.Method, s.Tunnel = realserver.Method(f.method), realserver.Tunnel(f.tunnel)
+	var err error
+	if s.VIPs, err = parseAddrs("vip", f.vips); err != nil {
+		return s, usage(cmd, err)
+	}
+	if s.Gateways, err = parseAddrs("gateway", f.gateways); err != nil {
+		return s, usage(cmd, err)
+	}
+	if err := s.Check(); err != nil {
+		return s, usage(cmd, fmt.Errorf("%s", strings.ReplaceAll(err.Error(), "\n", "; ")))
+	}
+	return s, nil
+}
+
+// given is whether the command line says a setup at all.
+func (f *setupFlags) given(cmd *cobra.Command) bool {
+	return slices.ContainsFunc([]string{"vip", "method", "gateway"}, cmd.Flags().Changed)
+}
+
+func parseAddrs(flag string, words []string) ([]netip.Addr, error) {
+	var ips []netip.Addr
+	for _, word := range words {
+		ip, err := netip.ParseAddr(strings.TrimSpace(word))
+		if err != nil {
+			return nil, fmt.Errorf("--%s %q: not an IP address; write it as 192.168.131.252 or 2001:db8::252", flag, word)
+		}
+		ips = append(ips, ip)
+	}
+	return ips, nil
+}
+
+// stepsAnswer is the JSON of up and down.
+type stepsAnswer struct {
+	Version  int                  `json:"version"`
+	DryRun   bool                 `json:"dry_run"`
+	Changed  bool                 `json:"changed"`
+	Steps    []string             `json:"steps"` // command lines, those that were taken
+	Files    []string             `json:"files"` // that were written or removed
+	Findings []realserver.Finding `json:"findings"`
+}
+
+func newAnswer(dryRun bool) stepsAnswer {
+	return stepsAnswer{Version: 1, DryRun: dryRun, Steps: []string{}, Files: []string{}, Findings: []realserver.Finding{}}
+}
+
+type upOptions struct {
+	output
+	setupFlags
+	dryRun  bool
+	persist string
+}
+
+func realserverUp() *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Raise virtual addresses",
+		Long: `Up gives this host the virtual addresses, so that ARP is silent before the first
+of them exists. What is there already is left as it is: a second up does nothing.
+What was changed is remembered, and down takes it back.
+
+Each line of the answer is the command that the step stands for.`,
+		Example: `  lvsctl realserver up --vip 192.168.131.252,2001:db8::252
+  lvsctl realserver up --vip 192.168.131.252 --method tun --tunnel gue --port 6080
+  lvsctl realserver up --method nat --gateway 10.0.0.1
+  lvsctl realserver up --vip 192.168.131.252 --dry-run`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			s, err := o.read(cmd)
+			if err != nil {
+				return err
+			}
+			if o.persist != "" && !slices.Contains(persistFormats, o.persist) {
+				return usage(cmd, fmt.Errorf("--persist %q: there is %s", o.persist, strings.Join(persistFormats, ", ")))
+			}
+			return raise(cmd.OutOrStdout(), cmd.ErrOrStderr(), s, o)
+		},
+	}
+	o.setupFlags.flags(cmd)
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the commands, and do nothing")
+	cmd.Flags().StringVar(&o.persist, "persist", "", "after a restart too: `systemd` writes a unit and a sysctl file; ifcfg, ifupdown and networkd print what to write")
+	cmd.Flags().Lookup("persist").NoOptDefVal = "systemd"
+	o.output.flags(cmd)
+	return cmd
+}
+
+var persistFormats = []string{"systemd", "ifcfg", "ifupdown", "networkd"}
+
+func raise(out, notes io.Writer, s realserver.Setup, o upOptions) error {
+	store, err := openStore(!o.dryRun)
+	if err != nil {
+		return err
+	}
+	defer store.close()
+	for _, note := range store.notes {
+		fmt.Fprintf(notes, "lvsctl: %s\n", note)
+	}
+	if err := store.state.Conflict(s); err != nil {
+		return err
+	}
+	k, have, err := look()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	a := newAnswer(o.dryRun)
+	a.Findings = append(a.Findings, realserver.Inspect(have, s)...)
+	if err := refuse(a.Findings); err != nil {
+		return err
+	}
+	steps := realserver.Steps(have, s, store.state, true)
+	next := realserver.Remember(store.state, have, s)
+	if o.persist != "" && o.persist != "systemd" {
+		return printPersist(out, realserver.Format(o.persist), next)
+	}
+	if !o.dryRun {
+		if err := store.save(next); err != nil { // before the first step: see realserver.State
+			return err
+		}
+		steps, err = netif.InOrder(k, steps)
+	}
+	a.add(steps)
+	if err == nil && o.persist == "systemd" {
+		a.Files, err = persist(next, o.dryRun)
+	}
+	a.Changed = !o.dryRun && len(a.Steps)+len(a.Files) > 0
+	return answer(out, &o.output, a, err)
+}
+
+// answer tells what was done, also when something failed after it.
+func answer(out io.Writer, o *output, a stepsAnswer, err error) error {
+	if sayErr := o.say(out, a, func(w io.Writer) { printSteps(w, a) }); err == nil {
+		err = sayErr
+	}
+	return err
+}
+
+func (a *stepsAnswer) add(steps []netif.Step) {
+	for _, s := range steps {
+		a.Steps = append(a.Steps, s.String())
+	}
+}
+
+func printSteps(w io.Writer, a stepsAnswer) {
+	for _, line := range a.Steps {
+		fmt.Fprintln(w, line)
+	}
+	for _, file := range a.Files {
+		fmt.Fprintf(w, "# %s\n", file)
+	}
+	if len(a.Steps)+len(a.Files) == 0 {
+		fmt.Fprintln(w, "# nothing to do")
+	}
+}
+
+// refuse keeps us from making a host worse.
+func refuse(findings []realserver.Finding) error {
+	var wrong []string
+	for _, f := range findings {
+		if f.Level != realserver.Wrong {
+			continue
+		}
+		text := f.What + ": " + f.Why
+		if f.Fix != "" {
+			text += "; mend it with: " + f.Fix
+		}
+		wrong = append(wrong, text)
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s", strings.Join(wrong, "\n"))
+}
+
+// look opens the kernel and reads the host.
+func look() (*netif.Kernel, netif.Snapshot, error) {
+	k, err := netif.Here()
+	if err != nil {
+		return nil, netif.Snapshot{}, err
+	}
+	have, err := k.Snapshot()
+	if err != nil {
+		k.Close()
+		return nil, have, fmt.Errorf("reading addresses, routes and settings: %w", err)
+	}
+	return k, have, nil
+}
+
+// printPersist prints files for those who keep them elsewhere. It changes nothing.
+func printPersist(out io.Writer, format realserver.Format, st realserver.State) error {
+	files, err := realserver.Persist(format, "", st.Setups())
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprintf(out, "# %s\n%s", f.Path, f.Text)
+	}
+	return nil
+}
+
+type downOptions struct {
+	output
+	setupFlags
+	all    bool
+	dryRun bool
+}
+
+func realserverDown() *cobra.Command {
+	var o downOptions
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Take virtual addresses away again",
+		Long: `Down takes back exactly what up did: addresses and routes that up found there
+stay, settings get the value again that they had. An address goes before ARP is
+loosened. What several addresses need stays until the last of them goes.
+
+When nothing is known of an address, because the file that remembers was lost, the
+address and its route go and ARP stays silent, which does no harm.`,
+		Example: `  lvsctl realserver down --vip 192.168.131.252
+  lvsctl realserver down --all --dry-run`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			s, err := o.which(cmd)
+			if err != nil {
+				return err
+			}
+			return lower(cmd.OutOrStdout(), cmd.ErrOrStderr(), s, o)
+		},
+	}
+	o.setupFlags.flags(cmd)
+	cmd.Flags().BoolVar(&o.all, "all", false, "everything that up has done")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the commands, and do nothing")
+	o.output.flags(cmd)
+	return cmd
+}
+
+// which is what is to go: all, all of a method, or some addresses.
+func (o *downOptions) which(cmd *cobra.Command) (realserver.Setup, error) {
+	switch {
+	case o.all && o.given(cmd):
+		return realserver.Setup{}, usage(cmd, fmt.Errorf("--all is everything: name nothing else with it"))
+	case o.all:
+		return realserver.Setup{}, nil
+	case !o.given(cmd):
+		return realserver.Setup{}, usage(cmd, fmt.Errorf("what shall go? name addresses with --vip, or --all"))
+	case len(o.vips) == 0: // of a method, all
+		s := realserver.Setup{Method: realserver.Method(o.method)}
+		if !slices.Contains([]realserver.Method{realserver.DR, realserver.TUN, realserver.NAT}, s.Method) {
+			return s, usage(cmd, fmt.Errorf("method %q: there is dr, tun and nat", s.Method))
+		}
+		return s, nil
+	}
+	s, err := o.read(cmd)
+	return s, err
+}
+
+func lower(out, notes io.Writer, s realserver.Setup, o downOptions) error {
+	store, err := openStore(!o.dryRun)
+	if err != nil {
+		return err
+	}
+	defer store.close()
+	for _, note := range store.notes {
+		fmt.Fprintf(notes, "lvsctl: %s\n", note)
+	}
+	k, have, err := look()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	steps := realserver.Steps(have, s, store.state, false)
+	next := realserver.Forget(store.state, have, s)
+	a := newAnswer(o.dryRun)
+	if !o.dryRun {
+		steps, err = netif.InOrder(k, steps)
+		if err == nil {
+			err = store.save(next)
+		}
+	}
+	a.add(steps)
+	if err == nil {
+		a.Files, err = unpersist(next, o.dryRun)
+	}
+	a.Changed = !o.dryRun && len(a.Steps)+len(a.Files) > 0
+	return answer(out, &o.output, a, err)
+}
+
+type lookOptions struct {
+	output
+	setupFlags
+}
+
+// lookAnswer is the JSON of status and check.
+type lookAnswer struct {
+	Version int                 `json:"version"`
+	OK      bool                `json:"ok"`
+	Setups  []realserver.Status `json:"setups"`
+}
+
+// realserverLook is status or check: the same look, one for people and one for
+// programs.
+func realserverLook(verb string) *cobra.Command {
+	var o lookOptions
+	cmd := &cobra.Command{
+		Use:   verb,
+		Short: map[string]string{"status": "Show what is up and what is missing", "check": "Say by the exit status whether all is up"}[verb],
+		Long: map[string]string{
+			"status": `Status shows each virtual address, its device and route, whether ARP is silent, and
+the command for whatever is missing. It looks at what up has remembered, or at what
+the options say, and changes nothing.`,
+			"check": `Check is status for programs: it exits with 0 when nothing is missing, with 4 when
+something is, and with 3 when nothing is known to be up and no option says what
+should be. It prints what is missing, and changes nothing.`,
+		}[verb],
+		Example: "  lvsctl realserver " + verb + "\n  lvsctl realserver " + verb + " --vip 192.168.131.252 --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			var asked []realserver.Setup
+			if o.given(cmd) {
+				s, err := o.read(cmd)
+				if err != nil {
+					return err
+				}
+				asked = append(asked, s)
+			}
+			return lookAt(cmd.OutOrStdout(), cmd.ErrOrStderr(), asked, &o.output, verb == "check")
+		},
+	}
+	o.setupFlags.flags(cmd)
+	o.output.flags(cmd)
+	return cmd
+}
+
+func lookAt(out, notes io.Writer, asked []realserver.Setup, o *output, check bool) error {
+	store, err := openStore(false)
+	if err != nil {
+		return err
+	}
+	for _, note := range store.notes {
+		fmt.Fprintf(notes, "lvsctl: %s\n", note)
+	}
+	if len(asked) == 0 {
+		asked = store.state.Setups()
+	}
+	if len(asked) == 0 {
+		fmt.Fprintln(notes, "lvsctl: realserver: nothing is up; name what should be with --vip")
+		return statusError(statusNotFound)
+	}
+	k, have, err := look()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	files, err := realserver.ReadLeftovers(os.DirFS("/"))
+	if err != nil {
+		fmt.Fprintf(notes, "lvsctl: looking for what others left: %v\n", err)
+	}
+	a := lookAnswer{Version: 1, OK: true, Setups: []realserver.Status{}}
+	for _, s := range asked {
+		st := realserver.Look(have, s)
+		st.Findings = append(st.Findings, realserver.Leftovers(files, s)...)
+		st.Persistent = persistent(store.state, s)
+		st.OK = st.OK && !realserver.Broken(st.Findings)
+		a.OK = a.OK && st.OK
+		a.Setups = append(a.Setups, st)
+	}
+	if err := o.say(out, a, func(w io.Writer) { printLook(w, a, check) }); err != nil {
+		return err
+	}
+	if check && !a.OK {
+		return statusError(statusDiffers)
+	}
+	return nil
+}
+
+func printLook(w io.Writer, a lookAnswer, onlyMissing bool) {
+	for _, st := range a.Setups {
+		for _, v := range st.VIPs {
+			if !onlyMissing || !v.OK {
+				printVIP(w, st, v)
+			}
+		}
+		for _, s := range st.Settings {
+			if !s.OK {
+				fmt.Fprintf(w, "missing: %s\n", s.Line)
+			}
+		}
+		for _, f := range st.Findings {
+			if !onlyMissing || f.Level == realserver.Wrong {
+				fmt.Fprintln(w, f)
+			}
+		}
+		if !onlyMissing && !st.Persistent {
+			fmt.Fprintln(w, "note: a restart undoes it; lvsctl realserver up --persist brings it back")
+		}
+	}
+}
+
+func printVIP(w io.Writer, st realserver.Status, v realserver.VIPStatus) {
+	place := v.Interface
+	if v.Label != "" {
+		place = v.Label
+	}
+	if place != "" {
+		place = " on " + place
+	}
+	verdict := "ok"
+	if !v.OK {
+		verdict = "not ok"
+	}
+	arp := "silent"
+	if !v.Silent {
+		arp = "answers ARP"
+	}
+	fmt.Fprintf(w, "%s: %v%s, method %s, %s\n", verdict, v.VIP, place, st.Method, arp)
+	for _, line := range v.Missing {
+		fmt.Fprintf(w, "missing: %s\n", line)
+	}
+}
