@@ -23,7 +23,7 @@ var rooms = map[string]struct {
 	may   []string
 }{
 	"cmd/lvsctl":              {"argv, the peers' exact words, exit codes; wires the rest", []string{"*"}},
-	"cmd/lvsctl-check-oracle": {"the Oracle check, which is too large for the main program", nil},
+	"cmd/lvsctl-check-oracle": {"the Oracle check, which is too large for the main program", []string{"ldirector/check"}},
 	"lvs":                     {"the table as data; whatever is decided, is decided in its terms, so it depends on nothing", nil},
 	"lvs/kernel":              {"netlink; who changes the kernel has no opinion on what it should be", []string{"lvs"}},
 	"lvs/ipvsadm":             {"ipvsadm's language; it speaks to any lvs kernel, real or fake", []string{"lvs"}},
