@@ -51,7 +51,7 @@ do next, and nothing changes unless the verb says so.`,
 	root.SetHelpCommandGroupID("own")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpFunc(printHelp)
-	root.AddCommand(slices.Concat(ipvsadmCommands(), []*cobra.Command{
+	root.AddCommand(slices.Concat(ipvsadmCommands(), ldirectordCommands(), operateCommands(), []*cobra.Command{
 		realserverCommand(), linksCommand(), completionCommand(root), versionCommand(),
 	})...)
 	return root
@@ -140,6 +140,10 @@ func complain(err error) int {
 	var wrong *usageError
 	if errors.As(err, &wrong) {
 		return statusUsage
+	}
+	var absent notFoundError
+	if errors.As(err, &absent) {
+		return statusNotFound
 	}
 	return statusFailed
 }
