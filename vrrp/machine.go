@@ -36,7 +36,8 @@ type Machine struct {
 	preemptAt time.Time     // preempt_delay ends; zero when no weaker master was heard
 	answered  time.Time     // when the last advert was sent
 	eager     bool          // the master is dead, but the rest of the group is not ready
-	master    Peer          // the last one heard
+	master    Peer          // whom we obey; invalid when it said goodbye
+	lost      netip.Addr    // whose silence made us MASTER
 	since     time.Time     // of the last transition
 
 	stats Stats
@@ -225,6 +226,7 @@ func (m *Machine) masterStops(now time.Time) {
 		return
 	}
 	m.downAt = earliest(m.downAt, now.Add(m.cfg.skew(m.priority, m.interval)))
+	m.master = Peer{}
 }
 
 // mayPreempt is called when a weaker master was heard. preempt_delay starts
@@ -307,7 +309,10 @@ func (m *Machine) answer(now time.Time) {
 // yield makes way for a better master. It has just begun to take the addresses:
 // to keep them for a moment loses no packet of a client in between.
 func (m *Machine) yield(now time.Time, a *Advert) {
-	if m.cfg.HigherPrioSendAdvert {
+	if m.cfg.HigherPrioSendAdvert || a.Src == m.lost {
+		// It did not stop, it could not be heard: clients have believed us, and only
+		// an advert of ours makes the winner announce itself again. RFC 5798 leaves
+		// them where they are when the winner happens to speak first.
 		m.send(m.priority, now)
 	}
 	if a.Priority == PriorityOwner && m.priority == PriorityOwner {
@@ -333,6 +338,7 @@ func (m *Machine) toMaster(now time.Time, why string) {
 func (m *Machine) becomeMaster(now time.Time, why string) {
 	m.become(now, Master, why)
 	m.interval = m.cfg.Interval
+	m.lost = m.master.Addr
 	m.master = Peer{m.cfg.Source, m.priority}
 }
 
