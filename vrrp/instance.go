@@ -28,6 +28,7 @@ type Instance struct {
 	CheckPeers    bool         // accept adverts of Peers only (check_unicast_src)
 	SkipAddrCheck bool         // check the addresses of only the first advert of each master
 
+	StartStandby bool          // begin with Standby: it was ordered before a restart
 	StartMaster  bool          // "state MASTER": a head start at the first election, nothing else
 	NoPreempt    bool          // do not take over from a live master of lower priority
 	PreemptDelay time.Duration // respect a live master of lower priority that long

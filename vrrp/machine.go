@@ -64,6 +64,9 @@ type Stats struct {
 // tracks has been observed yet.
 func New(c Instance) *Machine {
 	m := &Machine{cfg: c, interval: c.Interval, health: map[string]Health{}}
+	if c.StartStandby {
+		m.mode = Standby
+	}
 	m.priority = m.effective()
 	return m
 }

@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 1500, "how many random networks to simulate")
+	seeds   = flag.Int("seeds", 600, "how many random networks to simulate")
 	oneSeed = flag.Uint64("seed", 0, "simulate this network only, and print what happens in it")
 )
 
