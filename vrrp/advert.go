@@ -55,7 +55,7 @@ type Advert struct {
 	AuthType AuthType      // version 2 only
 	Auth     [8]byte       // version 2 only; zero padded
 	Addrs    []netip.Addr  // in the order of the packet; shared, not to be changed
-	BadSum   bool          // set by Decode: the checksum is wrong
+	Flaw     Reason        // set by Decode: what is wrong with the message itself
 }
 
 const (
@@ -72,39 +72,49 @@ type Decoder struct {
 	addrs []netip.Addr
 }
 
-// Decode reads the VRRP message of an IP packet from src to dst. An error is
-// [BadLength] or [BadVersion]: the message cannot be understood. Everything else
-// that may be wrong with an advertisement is judged by the instance it is for.
-func (d *Decoder) Decode(src, dst netip.Addr, ttl uint8, msg []byte) (Advert, error) {
+// Decode reads the VRRP message of an IP packet from src to dst. What is wrong
+// with the message is its Flaw; after [BadLength] or [BadVersion] only the header
+// has been read, as far as it is there. A flawed advert is for its instance to
+// count and to report, as is one that does not fit the instance.
+func (d *Decoder) Decode(src, dst netip.Addr, ttl uint8, msg []byte) Advert {
+	a := Advert{Src: src.Unmap(), Dst: dst.Unmap(), TTL: ttl}
 	if len(msg) < headerLen {
-		return Advert{}, BadLength
+		a.Flaw = BadLength
+		if len(msg) > 1 {
+			a.Version, a.VRID = msg[0]>>4, msg[1]
+		}
+		return a
 	}
-	src, dst = src.Unmap(), dst.Unmap()
-	a := Advert{
-		Src: src, Dst: dst, TTL: ttl,
-		Version: msg[0] >> 4, Type: msg[0] & 15, VRID: msg[1], Priority: msg[2],
-	}
-	size := addrSize(src)
+	a.Version, a.Type, a.VRID, a.Priority = msg[0]>>4, msg[0]&15, msg[1], msg[2]
+	a.Flaw = d.body(&a, msg)
+	return a
+}
+
+// body reads what comes after the header's common part.
+func (d *Decoder) body(a *Advert, msg []byte) Reason {
+	size := addrSize(a.Src)
 	want := headerLen + int(msg[3])*size
 	switch {
-	case a.Version == 2 && src.Is4():
+	case a.Version == 2 && a.Src.Is4():
 		a.AuthType = AuthType(msg[4])
 		a.Interval = time.Duration(msg[5]) * time.Second
 		want += authLen // present even without authentication
 	case a.Version == 3:
 		a.Interval = time.Duration(binary.BigEndian.Uint16(msg[4:])&0xfff) * 10 * time.Millisecond
 	default:
-		return Advert{}, BadVersion
+		return BadVersion
 	}
 	if len(msg) != want {
-		return Advert{}, BadLength
+		return BadLength
 	}
 	if a.Version == 2 {
 		copy(a.Auth[:], msg[want-authLen:])
 	}
 	a.Addrs = d.list(msg[headerLen:headerLen+int(msg[3])*size], size)
-	a.BadSum = !sumFits(&a, msg)
-	return a, nil
+	if !sumFits(a, msg) {
+		return BadChecksum
+	}
+	return NoReason
 }
 
 func (d *Decoder) list(raw []byte, size int) []netip.Addr {

@@ -151,9 +151,11 @@ func (c *Instance) judge(a *Advert, knownMaster bool) Reason {
 	unicast := len(c.Peers) > 0
 	ours := c.advert(0)
 	switch {
+	case a.Flaw == BadLength:
+		return BadLength
 	case a.TTL != 255 && !unicast: // unicast may be routed
 		return BadTTL
-	case a.Version != c.Version || a.Src.Is4() != c.Source.Is4():
+	case a.Flaw == BadVersion || a.Version != c.Version || a.Src.Is4() != c.Source.Is4():
 		return BadVersion
 	case a.VRID != c.VRID:
 		return BadVRID
@@ -169,7 +171,7 @@ func (c *Instance) judge(a *Advert, knownMaster bool) Reason {
 		return BadType
 	case !(c.SkipAddrCheck && knownMaster) && !sameAddrs(a.Addrs, c.Addrs):
 		return BadAddrs
-	case a.BadSum:
+	case a.Flaw == BadChecksum:
 		return BadChecksum
 	case unicast && a.Dst.IsMulticast():
 		return NotUnicast

@@ -260,7 +260,8 @@ func (c *chaos) forge() {
 			func() { a.AuthType ^= 1 },
 			func() { a.Type = 2 },
 			func() { a.Addrs = nil },
-			func() { a.BadSum = true },
+			func() { a.Flaw = BadChecksum },
+			func() { a.Flaw = BadLength },
 			func() { a.Dst = n.addr },
 		}
 		spoil[c.rng.IntN(len(spoil))]()

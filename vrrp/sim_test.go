@@ -272,11 +272,7 @@ func (s *sim) carry(from, to *node, link string, a Advert, msg []byte) {
 				return
 			}
 			var dec Decoder
-			got, err := dec.Decode(a.Src, a.Dst, a.TTL, msg)
-			if err != nil {
-				panic(err)
-			}
-			to.recv(packet{link, got})
+			to.recv(packet{link, dec.Decode(a.Src, a.Dst, a.TTL, msg)})
 		})
 	}
 }

@@ -29,6 +29,11 @@ type (
 		// call is in the channel, as far as that has room; the newest is kept.
 		Drain()
 	}
+	// Refresher is a Transport that may have to begin anew when its interface has
+	// come back as another one. It is called when an instance leaves FAULT.
+	Refresher interface {
+		Refresh() error
+	}
 	// Filterer is a Transport that can ignore what is for other virtual routers.
 	Filterer interface {
 		Filter(vrids []uint8) error
@@ -211,6 +216,10 @@ func (s *Speaker) act(out []Step) {
 			m.keeper.drop()
 		case Announce:
 			m.keeper.tell(a.Repeat)
+		case Transition:
+			if a.From == Fault {
+				s.refresh(st.Machine, m)
+			}
 		}
 		s.report(st.Machine, "", st.Action)
 	}
@@ -226,6 +235,16 @@ func (s *Speaker) send(machine *Machine, m *member, a Send) {
 		}
 		s.sick[m.Transport] = time.Now()
 		s.report(machine, "", Note{true, fmt.Sprintf("advert to %v: %v", to, err)})
+	}
+}
+
+func (s *Speaker) refresh(machine *Machine, m *member) {
+	r, ok := m.Transport.(Refresher)
+	if !ok {
+		return
+	}
+	if err := r.Refresh(); err != nil {
+		s.report(machine, "", Note{true, err.Error()})
 	}
 }
 
