@@ -1,0 +1,9 @@
+package wire
+
+import (
+	"testing"
+
+	"github.com/lvsctl/lvsctl/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
