@@ -323,20 +323,39 @@ func (s *Socket) Refresh() error {
 	})
 }
 
-// inside runs f in the network namespace of the socket, on a thread of its own
-// that ends with f.
+// inside runs f in the network namespace of the socket.
 func (s *Socket) inside(f func() error) error {
-	errs := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // not unlocked: nobody else shall have this thread
-		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil && !errors.Is(err, unix.EPERM) {
-			errs <- fmt.Errorf("enter the network namespace of %s: %w", s.opt.Link, err)
-			return
-		}
-		// EPERM: without CAP_SYS_ADMIN nobody can have left the namespace.
-		errs <- f()
-	}()
-	return <-errs
+	runtime.LockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer here.Close()
+	if same(here, s.ns) {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
+	if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter the network namespace of %s: %w", s.opt.Link, err)
+	}
+	err = f()
+	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
+		// The thread stays locked: nobody else shall run in the wrong namespace.
+		return errors.Join(err, fmt.Errorf("leave the network namespace of %s: %w", s.opt.Link, back))
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+func same(a, b *os.File) bool {
+	x, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	y, err := b.Stat()
+	return err == nil && os.SameFile(x, y)
 }
 
 // Strays is the number of packets that were dropped here: not even the VRID
