@@ -37,8 +37,8 @@ func TestWithKeepalived(t *testing.T) {
 		t.Skip("keepalived is not installed: apt-get install keepalived")
 	}
 	for _, k := range kinds {
-		t.Run(k.name+", we are better", func(t *testing.T) { weAreBetter(t, newPair(t, k, 150, 100)) })
-		t.Run(k.name+", it is better", func(t *testing.T) { itIsBetter(t, newPair(t, k, 100, 150)) })
+		t.Run(k.name+", we are better", func(t *testing.T) { t.Parallel(); weAreBetter(t, newPair(t, k, 150, 100)) })
+		t.Run(k.name+", it is better", func(t *testing.T) { t.Parallel(); itIsBetter(t, newPair(t, k, 100, 150)) })
 	}
 }
 
