@@ -287,3 +287,42 @@ func mustHex(s string) []byte {
 	}
 	return b
 }
+
+// BenchmarkBadAdvert is the price of one packet of a flood.
+func BenchmarkBadAdvert(b *testing.B) {
+	msg := mustHex(packets[0].hex)
+	msg[20] ^= 1
+	c := instanceFor(packets[0].want)
+	m := New(c)
+	now := time.Unix(1000, 0)
+	m.Start(now)
+	var d Decoder
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Recv(now, d.Decode(packets[0].want.Src, GroupIPv4, 255, msg))
+	}
+}
+
+// BenchmarkTick200 is a turn of the loop of a host that is master of 200 virtual routers.
+func BenchmarkTick200(b *testing.B) {
+	var set []Instance
+	for i := range 200 {
+		c := vi("VI_"+string(rune('0'+i)), uint8(i+1), 100)
+		c.Source = addr("10.0.0.1")
+		set = append(set, c)
+	}
+	r := NewRouter()
+	now := time.Unix(1000, 0)
+	if _, err := r.Set(now, set, nil); err != nil {
+		b.Fatal(err)
+	}
+	for range 200 {
+		now = r.Deadline()
+		r.Tick(now)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		now = r.Deadline()
+		r.Tick(now)
+	}
+}

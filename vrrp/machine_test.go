@@ -300,6 +300,7 @@ func TestEffectivePriority(t *testing.T) {
 func TestHandOverWithoutGap(t *testing.T) {
 	for seed := uint64(1); seed <= 300; seed++ {
 		c := newChaos(seed)
+		c.sim.takeTime = c.interval / 50
 		c.trouble = true // not its own checks: it is about any gap at all
 		c.sim.run(12*c.interval + 4*time.Second)
 		gap := ""

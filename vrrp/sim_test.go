@@ -25,7 +25,8 @@ type sim struct {
 	delay     time.Duration // of a packet, at least
 	jitter    time.Duration // more, evenly spread
 	loss, dup float64
-	late      float64 // share of packets that take up to lateBy
+	takeTime  time.Duration // until what is taken is there
+	late      float64       // share of packets that take up to lateBy
 	lateBy    time.Duration
 	watch     func() // after every event
 }
@@ -43,7 +44,8 @@ type node struct {
 	side   int      // hosts hear each other on the same side of a partition only
 	wake   int      // sequence of the timer that counts
 	holds  map[string]bool
-	rate   float64 // of its clock
+	wants  map[string]bool // takes take time
+	rate   float64         // of its clock
 	up     map[string]Health
 	acts   []string // what was done, for tests that look at the order
 }
@@ -113,7 +115,7 @@ func (s *sim) printf(format string, args ...any) {
 func (s *sim) add(name string, set []Instance, groups ...Group) *node {
 	n := &node{
 		sim: s, name: name, set: slices.Clone(set), groups: groups, rate: 1,
-		addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(len(s.nodes) + 1)}), holds: map[string]bool{}, up: map[string]Health{},
+		addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(len(s.nodes) + 1)}), holds: map[string]bool{}, wants: map[string]bool{}, up: map[string]Health{},
 	}
 	for i := range n.set {
 		n.set[i].Source = n.addr
@@ -145,6 +147,7 @@ func (n *node) crash() {
 	n.sim.printf("%s crashes", n.name)
 	n.router = nil
 	clear(n.holds)
+	clear(n.wants)
 	n.wake++
 }
 
@@ -226,14 +229,28 @@ func (n *node) one(s Step) {
 		n.sim.printf("%s  >  priority %d", who, a.Advert.Priority)
 		return
 	case Take:
-		n.holds[name] = true
+		n.take(name)
 	case Drop:
+		delete(n.wants, name)
 		if !n.holds[name] {
 			return // a clean-up of nothing is not worth a line
 		}
 		delete(n.holds, name)
 	}
 	n.sim.printf("%s  %v", who, s.Action)
+}
+
+func (n *node) take(name string) {
+	n.wants[name] = true
+	if n.sim.takeTime == 0 {
+		n.holds[name] = true
+		return
+	}
+	n.sim.after(n.sim.takeTime, func() {
+		if n.wants[name] {
+			n.holds[name] = true
+		}
+	})
 }
 
 // send puts an advert on the wire, in its binary form.

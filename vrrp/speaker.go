@@ -158,7 +158,9 @@ func (s *Speaker) once(timer *time.Timer, stop <-chan struct{}) bool {
 	case i == 2:
 		v.Interface().(func(time.Time))(time.Now())
 	case open:
-		s.recv(s.links[i-others], v.Interface().(Advert))
+		l := s.links[i-others]
+		s.recv(l, v.Interface().(Advert))
+		s.drain(l) // there may be more of them, and each turn of the loop has its price
 	default:
 		s.unlink(s.links[i-others])
 	}
@@ -201,6 +203,7 @@ func (s *Speaker) recv(from Transport, a Advert) {
 }
 
 func (s *Speaker) act(out []Step) {
+	gone := false
 	for _, st := range out {
 		if st.Machine == nil {
 			s.report(nil, st.Group, st.Action)
@@ -217,13 +220,16 @@ func (s *Speaker) act(out []Step) {
 		case Announce:
 			m.keeper.tell(a.Repeat)
 		case Transition:
+			gone = gone || a.To == Init
 			if a.From == Fault {
 				s.refresh(st.Machine, m)
 			}
 		}
 		s.report(st.Machine, "", st.Action)
 	}
-	s.bury()
+	if gone {
+		s.bury()
+	}
 }
 
 func (s *Speaker) send(machine *Machine, m *member, a Send) {
