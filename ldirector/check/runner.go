@@ -180,13 +180,18 @@ func (r *Runner) Run(ctx context.Context) {
 	defer cancel()
 	r.base, r.epoch = base, time.Now()
 	defer close(r.results)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	clock := newAlarm(r.net)
+	defer clock.stop()
 	for ctx.Err() == nil {
 		now := time.Now()
 		r.startDue(now)
-		timer.Reset(r.stall.arm(now, r.deadline(now)))
-		r.wait(ctx, timer.C)
+		// An alarm that is set too early costs a look at the schedule; setting it
+		// anew for every event costs more.
+		if d := r.deadline(now); d.Before(r.stall.armed) || !r.stall.armed.After(now) {
+			r.stall.armed = d
+			clock.set(d.Sub(now))
+		}
+		r.wait(ctx, clock.rings())
 	}
 	for r.running > 0 {
 		<-r.done

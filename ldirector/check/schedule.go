@@ -146,12 +146,6 @@ type stall struct {
 	last  time.Time // when it was last found late
 }
 
-// arm notes a deadline and says how long it is until then.
-func (s *stall) arm(now, deadline time.Time) time.Duration {
-	s.armed = deadline
-	return deadline.Sub(now)
-}
-
 // woke notes that the loop runs.
 func (s *stall) woke(now time.Time) {
 	if !s.armed.IsZero() && now.Sub(s.armed) > maxLate {
