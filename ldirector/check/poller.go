@@ -149,9 +149,6 @@ func (c *rawConn) connect(ctx context.Context) error {
 	if errno == 0 {
 		return nil
 	}
-	if d, ok := ctx.Deadline(); ok {
-		c.SetDeadline(d)
-	}
 	stop := context.AfterFunc(ctx, c.expire)
 	defer stop()
 	c.mu.Lock()

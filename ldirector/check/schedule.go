@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// schedule is a heap of idle checks, soonest beat first.
+// schedule is a heap of checks, soonest next first.
 type schedule []*entry
 
 func (s schedule) Len() int           { return len(s) }
