@@ -66,7 +66,10 @@ func onOneNetwork(t *testing.T) *cluster {
 	lan := n.Bridge("lan")
 	c := &cluster{t: t}
 	c.client = n.Host("client").Nic("eth0", lan, "192.168.1.1/24", "2001:db8:1::1/64")
-	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", vip4+"/32", "2001:db8:1::2/64", vip6+"/128")
+	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", vip4+"/32", "2001:db8:1::2/64")
+	// As keepalived gives it: not to be a source. A tunnel's packets would come from
+	// the VIP, and a real server refuses such as come from an address of its own.
+	c.director.Run("ip", "-6", "addr", "add", vip6+"/128", "dev", "eth0", "nodad", "preferred_lft", "0")
 	for i := range 2 {
 		h := n.Host(fmt.Sprintf("rs%d", i+1)).Nic("eth0", lan, fmt.Sprintf("192.168.1.%d/24", 11+i), fmt.Sprintf("2001:db8:1::%d/64", 11+i))
 		c.servers = append(c.servers, h)
