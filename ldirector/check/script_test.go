@@ -157,11 +157,16 @@ func (a *authority) leaf(t *testing.T, until time.Time, names ...string) tls.Cer
 	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key}
 }
 
+// polled is the Host most tests use, made by TestMain.
+var polled Host
+
 // once runs a probe with a timeout.
-func once(p Probe, timeout time.Duration) error {
+func once(p Probe, timeout time.Duration) error { return onceOn(polled, p, timeout) }
+
+func onceOn(n Net, p Probe, timeout time.Duration) error {
 	ctx, cancel := withTimeout(context.Background(), timeout)
 	defer cancel()
-	return p.Check(ctx, Host{})
+	return p.Check(ctx, n)
 }
 
 // verdict is what is wanted of a check: "" = well, else an expression its reason
@@ -310,25 +315,29 @@ func TestBadServers(t *testing.T) {
 				b.reason = "" // it begins with 2, which is all that is asked
 			}
 			p := s.probe(serve(t, b.script))
-			all.Go(func() {
-				start := time.Now()
-				err := once(p, patience)
-				if d := time.Since(start); d > patience+500*time.Millisecond {
-					t.Errorf("%s, %s: took %v with a timeout of %v", s.name, name, d, patience)
-				}
-				switch {
-				case b.reason == "" && err != nil:
-					t.Errorf("%s, %s: %v", s.name, name, err)
-				case b.reason != "" && err == nil:
-					t.Errorf("%s, %s: well", s.name, name)
-				case b.reason == "":
-				case !regexp.MustCompile(b.reason).MatchString(err.Error()):
-					t.Errorf("%s, %s: reason %q, wanted %q", s.name, name, err, b.reason)
-				case IsLocal(err) || len(err.Error()) > 600:
-					t.Errorf("%s, %s: a fault of ours, or too many words: %v", s.name, name, err)
-				}
-			})
+			for _, n := range []Host{polled, {}} {
+				all.Go(func() { badServer(t, n, s.name+", "+name, p, patience, b.reason) })
+			}
 		}
+	}
+}
+
+func badServer(t *testing.T, n Net, name string, p Probe, patience time.Duration, want string) {
+	start := time.Now()
+	err := onceOn(n, p, patience)
+	if d := time.Since(start); d > patience+500*time.Millisecond {
+		t.Errorf("%s: took %v with a timeout of %v", name, d, patience)
+	}
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("%s: %v", name, err)
+	case want != "" && err == nil:
+		t.Errorf("%s: well", name)
+	case want == "":
+	case !regexp.MustCompile(want).MatchString(err.Error()):
+		t.Errorf("%s: reason %q, wanted %q", name, err, want)
+	case IsLocal(err) || len(err.Error()) > 600:
+		t.Errorf("%s: a fault of ours, or too many words: %v", name, err)
 	}
 }
 
@@ -341,6 +350,7 @@ func TestGoodServers(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			wantVerdict(t, once(s.probe(serve(t, s.well)), 3*time.Second), "")
+			wantVerdict(t, onceOn(Host{}, s.probe(serve(t, s.well)), 3*time.Second), "")
 			total := 0
 			wantVerdict(t, once(s.probe(serve(t, func(c net.Conn) { s.well(&choppy{Conn: c, sent: &total}) })), 3*time.Second), "")
 			if total == 0 {
@@ -429,7 +439,7 @@ func TestStopped(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			time.AfterFunc(50*time.Millisecond, cancel)
 			start := time.Now()
-			err := s.probe(addr).Check(ctx, Host{})
+			err := s.probe(addr).Check(ctx, polled)
 			if err == nil || time.Since(start) > 2*time.Second {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
