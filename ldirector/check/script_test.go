@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -351,9 +352,9 @@ func TestGoodServers(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			wantVerdict(t, once(s.probe(serve(t, s.well)), 3*time.Second), "")
 			wantVerdict(t, onceOn(Host{}, s.probe(serve(t, s.well)), 3*time.Second), "")
-			total := 0
+			var total atomic.Int64
 			wantVerdict(t, once(s.probe(serve(t, func(c net.Conn) { s.well(&choppy{Conn: c, sent: &total}) })), 3*time.Second), "")
-			if total == 0 {
+			if total.Load() == 0 {
 				t.Fatal("the server said nothing")
 			}
 		})
@@ -363,19 +364,19 @@ func TestGoodServers(t *testing.T) {
 // choppy sends one byte at a time and stops for good after most of them.
 type choppy struct {
 	net.Conn
-	sent *int
-	most int // 0 = no limit
+	sent *atomic.Int64
+	most int64 // 0 = no limit
 }
 
 func (c *choppy) Write(b []byte) (int, error) {
 	for i := range b {
-		if c.most > 0 && *c.sent >= c.most {
+		if c.most > 0 && c.sent.Load() >= c.most {
 			return i, io.ErrShortWrite
 		}
 		if _, err := c.Conn.Write(b[i : i+1]); err != nil {
 			return i, err
 		}
-		*c.sent++
+		c.sent.Add(1)
 	}
 	return len(b), nil
 }
@@ -385,17 +386,17 @@ func (c *choppy) Write(b []byte) (int, error) {
 func TestHalfAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		most []int
+		most []int64
 	}{
-		{"http", []int{1, 12, 40, len(page) - 1}},
-		{"smtp", []int{1, 3, 8, 15, 20}},
-		{"pop", []int{1, 3, 10, 15}},
-		{"imap", []int{1, 3, 12, 25}},
-		{"nntp", []int{1, 3, 8}},
-		{"ldap", []int{1, 5, 13, 15, 30}},
-		{"pgsql", []int{1, 5, 10, 20}},
-		{"sip", []int{5, 25, 40}},
-		{"dns", []int{1, 2, 10, 30}},
+		{"http", []int64{1, 12, 40, int64(len(page)) - 1}},
+		{"smtp", []int64{1, 3, 8, 15, 20}},
+		{"pop", []int64{1, 3, 10, 15}},
+		{"imap", []int64{1, 3, 12, 25}},
+		{"nntp", []int64{1, 3, 8}},
+		{"ldap", []int64{1, 5, 13, 15, 30}},
+		{"pgsql", []int64{1, 5, 10, 20}},
+		{"sip", []int64{5, 25, 40}},
+		{"dns", []int64{1, 2, 10, 30}},
 	} {
 		for _, s := range streams() {
 			if s.name != tt.name {
@@ -405,7 +406,7 @@ func TestHalfAnswers(t *testing.T) {
 				t.Run(tt.name, func(t *testing.T) {
 					t.Parallel()
 					addr := serve(t, func(c net.Conn) {
-						sent := 0
+						var sent atomic.Int64
 						s.well(&cut{choppy{Conn: c, sent: &sent, most: most}})
 					})
 					err := once(s.probe(addr), 2*time.Second)
