@@ -181,6 +181,7 @@ func ifcfgFiles(setups []Setup) []File {
 	const dir = "/etc/sysconfig/network-scripts/"
 	var files []File
 	var six []string
+	routes := ""
 	for _, p := range placements(setups) {
 		ip, device := p.addr.Prefix.Addr(), p.addr.Label
 		if device == "" {
@@ -193,8 +194,12 @@ func ifcfgFiles(setups []Setup) []File {
 		text := marker + ".\nDEVICE=" + device + "\nIPADDR=" + ip.String() + "\nNETMASK=255.255.255.255\nBROADCAST=" + ip.String() + "\nONBOOT=yes\n"
 		files = append(files, File{dir + "ifcfg-" + device, text})
 		if p.route {
-			files = append(files, File{dir + "route-" + device, marker + ".\n" + ip.String() + "/32 dev " + p.addr.Link + " scope link\n"})
+			routes += ip.String() + "/32 dev " + p.addr.Link + " scope link\n"
 		}
+	}
+	if routes != "" {
+		// Of an alias the scripts read no routes.
+		files = append(files, File{dir + "route-lo", marker + ".\n" + routes})
 	}
 	if len(six) > 0 {
 		files = append(files, File{dir + "ifcfg-lo", marker + ". Add these lines to the file that is there.\nIPV6INIT=yes\nIPV6ADDR_SECONDARIES=\"" + strings.Join(six, " ") + "\"\n"})

@@ -149,7 +149,7 @@ const nameSize = 15
 func (s Setup) checkNames() []error {
 	var errs []error
 	if !validName(s.Interface) {
-		errs = append(errs, fmt.Errorf("interface %q: a device's name has 1 to %d characters, no blank, / or :", s.Interface, nameSize))
+		errs = append(errs, fmt.Errorf("interface %q: a device's name has 1 to %d characters, and no blank, slash or colon", s.Interface, nameSize))
 	}
 	if s.Label == "" {
 		return errs

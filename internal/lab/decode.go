@@ -55,7 +55,6 @@ func (r *reader) bytes(n int) []byte {
 func (r *reader) skip(n int)      { r.bytes(n) }
 func (r *reader) u8() uint8       { return r.bytes(1)[0] }
 func (r *reader) u16() uint16     { return binary.BigEndian.Uint16(r.bytes(2)) }
-func (r *reader) u32() uint32     { return binary.BigEndian.Uint32(r.bytes(4)) }
 func (r *reader) ip4() netip.Addr { return netip.AddrFrom4([4]byte(r.bytes(4))) }
 func (r *reader) ip6() netip.Addr { return netip.AddrFrom16([16]byte(r.bytes(16))) }
 

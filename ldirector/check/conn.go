@@ -37,13 +37,13 @@ func dial(ctx context.Context, n Net, network, address string) (*conn, error) {
 	var limited bool
 	if c.end, limited = ctx.Deadline(); !limited {
 		c.end = time.Now().Add(maxCheck)
+		if err := nc.SetDeadline(c.end); err != nil {
+			nc.Close()
+			return nil, err
+		}
 	}
-	if err := nc.SetDeadline(c.end); err != nil {
-		nc.Close()
-		return nil, err
-	}
-	// The deadline above covers the timeout; this covers a check that is called
-	// off, with no goroutine to wait for it.
+	// The end of the context is the deadline: a timer of its own for every
+	// connection, and a goroutine to wait, would only cost.
 	c.stop = context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	return c, nil
 }

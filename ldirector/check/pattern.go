@@ -200,12 +200,32 @@ func classEnd(s string) int {
 	return len(s)
 }
 
-var braces = regexp.MustCompile(`^\{\d+(?:,\d*)?\}`)
+// counted is the length of the {2}, {2,} or {2,5} that s begins with, 0 if it
+// begins with no such thing.
+func counted(s string) int {
+	digits := func(i int) int {
+		for i < len(s) && s[i] >= '0' && s[i] <= '9' {
+			i++
+		}
+		return i
+	}
+	i := digits(1)
+	if i == 1 {
+		return 0
+	}
+	if strings.HasPrefix(s[i:], ",") {
+		i = digits(i + 1)
+	}
+	if !strings.HasPrefix(s[i:], "}") {
+		return 0
+	}
+	return i + 1
+}
 
 func (w *perlWriter) quantifier() {
 	n := 1
 	if w.src[w.pos] == '{' {
-		if n = len(braces.FindString(w.src[w.pos:])); n == 0 {
+		if n = counted(w.src[w.pos:]); n == 0 {
 			w.atom = w.out.Len()
 			w.copy(1) // a literal brace
 			return

@@ -26,11 +26,14 @@ import (
 // (RawSyscall); one epoll of our own, itself watched by Go's, gathers what
 // happens to all of them.
 type poller struct {
-	epoll int
-	file  *os.File
-	mu    sync.Mutex
-	conns map[int32]*rawConn
+	epoll   int
+	file    *os.File
+	mu      sync.Mutex
+	watched map[int32]watcher
 }
+
+// watcher is told the events of one descriptor.
+type watcher interface{ happened(events uint32) }
 
 // newPoller starts the one goroutine that dispatches events. It ends with close.
 func newPoller() (*poller, error) {
@@ -42,7 +45,7 @@ func newPoller() (*poller, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &poller{epoll: fd, file: os.NewFile(uintptr(fd), "epoll"), conns: map[int32]*rawConn{}}
+	p := &poller{epoll: fd, file: os.NewFile(uintptr(fd), "epoll"), watched: map[int32]watcher{}}
 	rc, err := p.file.SyscallConn()
 	if err != nil {
 		p.file.Close()
@@ -76,10 +79,10 @@ func (p *poller) dispatch(rc syscall.RawConn) {
 func (p *poller) wake(events []unix.EpollEvent) {
 	for _, e := range events {
 		p.mu.Lock()
-		c := p.conns[e.Fd]
+		w := p.watched[e.Fd]
 		p.mu.Unlock()
-		if c != nil { // else it was closed meanwhile
-			c.happened(e.Events)
+		if w != nil { // else it was closed meanwhile
+			w.happened(e.Events)
 		}
 	}
 }
@@ -146,9 +149,6 @@ func (c *rawConn) connect(ctx context.Context) error {
 	if errno == 0 {
 		return nil
 	}
-	if d, ok := ctx.Deadline(); ok {
-		c.SetDeadline(d)
-	}
 	stop := context.AfterFunc(ctx, c.expire)
 	defer stop()
 	c.mu.Lock()
@@ -170,7 +170,7 @@ func (c *rawConn) connect(ctx context.Context) error {
 // whole life of the connection.
 func (c *rawConn) watch() error {
 	c.p.mu.Lock()
-	c.p.conns[int32(c.fd)] = c
+	c.p.watched[int32(c.fd)] = c
 	c.p.mu.Unlock()
 	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(c.fd)}
 	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.p.epoll), unix.EPOLL_CTL_ADD, uintptr(c.fd), uintptr(unsafe.Pointer(&e)), 0, 0)
@@ -307,7 +307,7 @@ func (c *rawConn) Close() error {
 		c.timer.Stop()
 	}
 	c.p.mu.Lock()
-	delete(c.p.conns, int32(c.fd))
+	delete(c.p.watched, int32(c.fd))
 	c.p.mu.Unlock()
 	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 	c.fd = -1

@@ -82,7 +82,7 @@ func (p Program) cannot(x exchange, err error) error {
 
 func (p Program) judge(ctx context.Context, x exchange, e exit) (weight int, weighted bool, err error) {
 	switch {
-	case e.killed && errors.Is(ctx.Err(), context.Canceled):
+	case e.killed && errors.Is(context.Cause(ctx), context.Canceled):
 		return 0, false, &reason{"the check was stopped", context.Canceled}
 	case e.killed:
 		return 0, false, &reason{fmt.Sprintf("%s did not end %s, and was killed%s", p.Path, x.within(), said(e.output)), context.DeadlineExceeded}

@@ -60,13 +60,15 @@ func localErrno(e syscall.Errno) bool {
 type exchange struct {
 	peer    string // as a person writes it: 10.0.0.2:80
 	patient time.Duration
+	ctx     context.Context // only asked why it ended
 }
 
 // begin notes what words a failure of this check will need.
 func begin(ctx context.Context, peer string) exchange {
 	x := exchange{peer: peer}
-	if d, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
-		x.patient = d
+	x.ctx = ctx
+	if p, ok := ctx.Value(patienceKey{}).(patience); ok {
+		x.patient = p.d
 	} else if end, ok := ctx.Deadline(); ok {
 		x.patient = time.Until(end)
 	}
@@ -77,21 +79,31 @@ type patienceKey struct{}
 
 // patience is a context that knows the timeout it was given, for the words "no
 // answer within 3 s": what is left of it is less, on a busy machine much less.
+//
+// The Runner's has no timer. Whoever made it cancels it at its end, with
+// [context.DeadlineExceeded] as the cause, which is then its error.
 type patience struct {
 	context.Context
-	d time.Duration
+	d   time.Duration
+	end time.Time
 }
+
+func (p patience) Deadline() (time.Time, bool) { return p.end, true }
+
+func (p patience) Err() error { return context.Cause(p.Context) }
 
 func (p patience) Value(key any) any {
 	if _, ok := key.(patienceKey); ok {
-		return p.d
+		return p
 	}
 	return p.Context.Value(key)
 }
 
-// withTimeout is context.WithTimeout for a check.
+// withTimeout is context.WithTimeout for a part of a check.
 func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(patience{ctx, d}, d)
+	ctx, cancel := context.WithTimeout(ctx, d)
+	end, _ := ctx.Deadline() // the parent's may be sooner
+	return patience{ctx, d, end}, cancel
 }
 
 // within is the timeout in words; "2.999 s" is what nobody wrote.
@@ -131,14 +143,20 @@ func (x exchange) wrong(format string, args ...any) error {
 	return &reason{fmt.Sprintf(format, args...), nil}
 }
 
+// late says whether the time of the check is over, however its failure looks:
+// libraries see a context that was cancelled, or a connection that was closed.
+func (x exchange) late() bool {
+	return x.ctx != nil && errors.Is(context.Cause(x.ctx), context.DeadlineExceeded)
+}
+
 func (x exchange) words(awaited string, err error) string {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, errTooMuch):
 		return fmt.Sprintf("%s sends without end: more than %d bytes and still no %s", x.peer, maxAnswer, awaited)
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && !x.late():
 		return "the check was stopped"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+	case x.late(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Sprintf("no %s from %s %s", awaited, x.peer, x.within())
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -76,7 +76,7 @@ type Runner struct {
 	// The rest belongs to Run.
 	base    context.Context
 	entries map[string]*entry
-	idle    schedule  // those with a next start, soonest first
+	agenda  schedule  // the idle, by their next start, and those under way, by their timeout
 	light   fifo      // due, waiting for a place
 	heavy   fifo      // the same, of checks that run a program
 	fresh   []started // under way, in order of start, no older than freshFor
@@ -139,16 +139,16 @@ type entry struct {
 	probe  Probe // prepared; nil until the first check could prepare it
 	streak Streak
 	beat   time.Time // when the rhythm has the next start
-	next   time.Time // when it really starts: at the beat, or sooner
+	next   time.Time // when it really starts: at the beat, or sooner; when under way, when its time is over
 	slot   int       // place in the schedule, -1 when not there
 	state  state
-	heavy  bool               // the check under way runs a program
-	cancel context.CancelFunc // of the check under way
-	again  bool               // the check under way is of an older spec: drop its result, start anew
-	gone   bool               // removed while a check was under way
-	unfair int                // results in a row that we gave away for having been stopped
-	unseen []Result           // answers waiting in the outbox
-	losses int                // answers dropped from there
+	heavy  bool                    // the check under way runs a program
+	cancel context.CancelCauseFunc // of the check under way
+	again  bool                    // the check under way is of an older spec: drop its result, start anew
+	gone   bool                    // removed while a check was under way
+	unfair int                     // results in a row that we gave away for having been stopped
+	unseen []Result                // answers waiting in the outbox
+	losses int                     // answers dropped from there
 }
 
 type state uint8
@@ -180,13 +180,17 @@ func (r *Runner) Run(ctx context.Context) {
 	defer cancel()
 	r.base, r.epoch = base, time.Now()
 	defer close(r.results)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		now := time.Now()
+	clock := newAlarm(r.net)
+	defer clock.stop()
+	for now := time.Now(); ctx.Err() == nil; {
 		r.startDue(now)
-		timer.Reset(r.stall.arm(now, r.deadline(now)))
-		r.wait(ctx, timer.C)
+		// An alarm that is set too early costs a look at the schedule; setting it
+		// anew for every event costs more.
+		if d := r.deadline(now); d.Before(r.stall.armed) || !r.stall.armed.After(now) {
+			r.stall.armed = d
+			clock.set(d.Sub(now))
+		}
+		now = r.wait(ctx, clock.rings(), now)
 	}
 	for r.running > 0 {
 		<-r.done
@@ -194,8 +198,10 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 }
 
-// wait takes one event.
-func (r *Runner) wait(ctx context.Context, tick <-chan time.Time) {
+// wait takes one event, and the results of checks that came with it, and returns
+// what time it is then.
+func (r *Runner) wait(ctx context.Context, tick <-chan time.Time, now time.Time) time.Time {
+	r.flush()
 	var results chan<- Result
 	if r.out.any() {
 		results = r.results
@@ -203,18 +209,36 @@ func (r *Runner) wait(ctx context.Context, tick <-chan time.Time) {
 	select {
 	case <-ctx.Done():
 	case <-tick:
-		r.now()
+		now = r.now()
 	case <-r.wake:
-		r.take(r.now())
+		now = r.now()
+		r.take(now)
 	case f := <-r.done:
-		r.finish(r.now(), f)
+		now = r.now()
+		r.finish(now, f)
+		for len(r.done) > 0 {
+			r.finish(now, <-r.done)
+		}
 	case results <- r.out.peek():
-		r.now()
 		r.out.pop()
+	}
+	return now
+}
+
+// flush hands out results as far as there is room for them.
+func (r *Runner) flush() {
+	for r.out.any() {
+		select {
+		case r.results <- r.out.peek():
+			r.out.pop()
+		default:
+			return
+		}
 	}
 }
 
-// now asks what time it is, and whether that is later than it should be.
+// now asks what time it is, and whether that is later than it should be. On some
+// machines that is a system call, so it is asked once an event.
 func (r *Runner) now() time.Time {
 	now := time.Now()
 	r.stall.woke(now)
@@ -224,8 +248,8 @@ func (r *Runner) now() time.Time {
 // deadline is when the loop has to look again though nothing happened.
 func (r *Runner) deadline(now time.Time) time.Time {
 	d := now.Add(time.Hour)
-	if len(r.idle) > 0 {
-		d = r.idle[0].next
+	if len(r.agenda) > 0 {
+		d = r.agenda[0].next
 	}
 	if !r.light.empty() && len(r.fresh) > 0 {
 		d = earlier(d, r.fresh[0].when.Add(freshFor))
@@ -300,8 +324,9 @@ func (r *Runner) change(now time.Time, e *entry, s Spec) {
 	e.spec = s
 	if old.Interval != s.Interval {
 		e.beat = r.firstBeat(now, s.Interval)
-		if e.next = e.beat; e.state == idle {
-			heap.Fix(&r.idle, e.slot)
+		if e.state == idle {
+			e.next = e.beat
+			heap.Fix(&r.agenda, e.slot)
 		}
 	}
 	if reflect.DeepEqual(old.Probe, s.Probe) {
@@ -318,13 +343,11 @@ func (r *Runner) change(now time.Time, e *entry, s Spec) {
 func (r *Runner) startNow(e *entry) {
 	switch e.state {
 	case idle:
-		if e.slot >= 0 {
-			heap.Remove(&r.idle, e.slot)
-		}
+		r.unschedule(e)
 		r.enqueue(e)
 	case running:
 		e.again = true
-		e.cancel()
+		e.cancel(context.Canceled)
 	}
 }
 
@@ -334,17 +357,23 @@ func (r *Runner) remove(e *entry) {
 	delete(r.history, id)
 	r.mu.Unlock()
 	r.out.forget(e)
-	if e.state == running {
+	switch e.state {
+	case running:
 		e.gone = true
-		e.cancel()
+		e.cancel(context.Canceled)
 		return
-	}
-	if e.state == idle {
-		heap.Remove(&r.idle, e.slot)
-	} else {
+	case idle:
+		r.unschedule(e)
+	case queued:
 		r.unqueue(e)
 	}
 	delete(r.entries, id)
+}
+
+func (r *Runner) unschedule(e *entry) {
+	if e.slot >= 0 {
+		heap.Remove(&r.agenda, e.slot)
+	}
 }
 
 // firstBeat spreads the beats of many checks over their interval: multiples of
@@ -378,15 +407,24 @@ func (r *Runner) unqueue(e *entry) {
 	e.state = idle
 }
 
-// startDue starts every check whose time has come and for which there is place.
-// What is due within a few milliseconds goes along: one wake-up for many starts.
+// startDue ends every check whose time is over, and starts every one whose time
+// has come and for which there is place. What is to start within a few
+// milliseconds goes along: one wake-up for many starts.
 func (r *Runner) startDue(now time.Time) {
-	for len(r.idle) > 0 {
-		e := r.idle[0]
-		if e.next.After(now.Add(min(e.spec.Interval/100, 5*time.Millisecond))) {
+	for len(r.agenda) > 0 {
+		e := r.agenda[0]
+		ahead := min(e.spec.Interval/100, 5*time.Millisecond)
+		if e.state == running {
+			ahead = 0
+		}
+		if e.next.After(now.Add(ahead)) {
 			break
 		}
-		heap.Pop(&r.idle)
+		heap.Pop(&r.agenda)
+		if e.state == running {
+			e.cancel(context.DeadlineExceeded)
+			continue
+		}
 		r.enqueue(e)
 	}
 	r.age(now)
@@ -417,9 +455,10 @@ func (r *Runner) start(now time.Time, e *entry) {
 	// shift those that follow.
 	e.beat = beatAfter(e.beat, e.spec.Interval, now)
 	e.heavy = runsProgram(e.spec.Probe)
-	ctx, cancel := withTimeout(r.base, e.spec.Timeout)
-	e.cancel = cancel
-	go r.work(ctx, e, e.spec.Probe, e.probe)
+	ctx, cancel := context.WithCancelCause(r.base)
+	e.cancel, e.next = cancel, now.Add(e.spec.Timeout)
+	heap.Push(&r.agenda, e)
+	go r.work(patience{ctx, e.spec.Timeout, e.next}, now, e, e.spec.Probe, e.probe)
 }
 
 // beatAfter is the first beat after now, of those that lie whole intervals from
@@ -434,8 +473,8 @@ func beatAfter(beat time.Time, interval time.Duration, now time.Time) time.Time 
 }
 
 // work is the goroutine of one check.
-func (r *Runner) work(ctx context.Context, e *entry, plain, ready Probe) {
-	f := finished{e: e, probe: ready, when: time.Now()}
+func (r *Runner) work(ctx context.Context, now time.Time, e *entry, plain, ready Probe) {
+	f := finished{e: e, probe: ready, when: now}
 	if ready == nil {
 		f.probe, f.out.Err = prepare(plain)
 	}
@@ -461,7 +500,8 @@ func (r *Runner) examine(ctx context.Context, p Probe) (out Outcome) {
 // finish takes in what a check found.
 func (r *Runner) finish(now time.Time, f finished) {
 	e := f.e
-	e.cancel()
+	e.cancel(context.Canceled)
+	r.unschedule(e)
 	e.state, e.cancel = idle, nil
 	r.running--
 	if e.heavy {
@@ -481,7 +521,7 @@ func (r *Runner) finish(now time.Time, f finished) {
 	e.beat = beatAfter(e.beat, e.spec.Interval, now)
 	e.next = e.beat
 	r.judge(now, e, f)
-	heap.Push(&r.idle, e)
+	heap.Push(&r.agenda, e)
 }
 
 // judge turns an answer into a Result.

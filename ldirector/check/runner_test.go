@@ -535,12 +535,12 @@ func TestStall(t *testing.T) {
 	t0 := time.Now()
 	var s stall
 	s.woke(t0)
-	s.arm(t0, t0.Add(heartbeat))
+	s.armed = t0.Add(heartbeat)
 	s.woke(t0.Add(heartbeat + maxLate))
 	if s.during(t0) {
 		t.Error("late by what a busy machine may take")
 	}
-	s.arm(t0, t0.Add(heartbeat))
+	s.armed = t0.Add(heartbeat)
 	s.woke(t0.Add(15 * time.Second))
 	if !s.during(t0) || s.during(t0.Add(15*time.Second)) {
 		t.Error("a stop of 15 s was not seen, or is seen too long")

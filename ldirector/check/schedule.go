@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// schedule is a heap of idle checks, soonest beat first.
+// schedule is a heap of checks, soonest next first.
 type schedule []*entry
 
 func (s schedule) Len() int           { return len(s) }
@@ -144,12 +144,6 @@ const (
 type stall struct {
 	armed time.Time // when the loop is to wake up at the latest
 	last  time.Time // when it was last found late
-}
-
-// arm notes a deadline and says how long it is until then.
-func (s *stall) arm(now, deadline time.Time) time.Duration {
-	s.armed = deadline
-	return deadline.Sub(now)
 }
 
 // woke notes that the loop runs.

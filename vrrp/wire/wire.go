@@ -1,0 +1,409 @@
+// Package wire carries VRRP advertisements over raw sockets of IP protocol 112:
+// to the multicast group or to unicast peers, IPv4 and IPv6.
+//
+// One [Socket] serves all virtual routers of one interface and family. It sends
+// with TTL 255, type of service 0xc0 (network control) and the source address of
+// the advert, does not hear itself, and has the kernel throw away what is for
+// other virtual routers. Raw sockets need CAP_NET_RAW.
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lvsctl/lvsctl/vrrp"
+)
+
+// Options say where a socket lives.
+type Options struct {
+	Link string // interface; empty is any, for unicast only
+	IPv6 bool
+}
+
+// Socket is a [vrrp.Transport]. Its methods may be called by several goroutines.
+type Socket struct {
+	opt  Options
+	ch   chan vrrp.Advert
+	done chan struct{} // closed when nobody reads any more
+	ns   *os.File      // the network namespace it was opened in
+
+	rx  sync.Mutex // reading, and what it needs
+	buf [4200]byte // an advert of 255 IPv6 addresses has 4088
+	oob [128]byte
+	dec [256]*vrrp.Decoder // by VRID: each remembers its master
+
+	mu     sync.Mutex // for what follows
+	file   *os.File
+	raw    syscall.RawConn
+	index  int // of the interface
+	vrids  []uint8
+	closed bool
+	strays uint64
+}
+
+var (
+	_ vrrp.Transport = (*Socket)(nil)
+	_ vrrp.Drainer   = (*Socket)(nil)
+	_ vrrp.Filterer  = (*Socket)(nil)
+	_ vrrp.Refresher = (*Socket)(nil)
+)
+
+const (
+	// Depth is the number of adverts that wait for the owner of the socket; of
+	// more the oldest are lost.
+	Depth = 512
+	// receiveBuffer has room for seconds in which nobody reads.
+	receiveBuffer = 1 << 20
+	// drainMax bounds the time that one look into the socket takes.
+	drainMax = 4096
+
+	trafficClass = 0xc0 // CS6, network control
+	hopLimit     = 255
+)
+
+// Open opens a socket in the network namespace of the calling thread, in which
+// it also stays when it has to be opened again. It receives nothing before
+// [Socket.Filter] has named the virtual routers.
+func Open(o Options) (*Socket, error) {
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("vrrp socket on %s: %w", o.Link, err)
+	}
+	s := &Socket{opt: o, ns: ns, ch: make(chan vrrp.Advert, Depth), done: make(chan struct{})}
+	if err := s.open(); err != nil {
+		ns.Close()
+		return nil, err
+	}
+	go s.read()
+	return s, nil
+}
+
+// open puts a new socket into place.
+func (s *Socket) open() error {
+	index, fd, err := s.dial()
+	if err != nil {
+		return fmt.Errorf("vrrp socket on %s: %w", s.opt.Link, explain(err))
+	}
+	file := os.NewFile(uintptr(fd), "vrrp")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("vrrp socket on %s: %w", s.opt.Link, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return file.Close()
+	}
+	old := s.file
+	s.file, s.raw, s.index = file, raw, index
+	if old != nil {
+		old.Close() // wakes the reader, which goes on with the new one
+	}
+	return s.attach()
+}
+
+func (s *Socket) dial() (index, fd int, err error) {
+	if s.opt.Link != "" {
+		if index, err = indexOf(s.opt.Link); err != nil {
+			return 0, 0, err
+		}
+	}
+	family := unix.AF_INET
+	if s.opt.IPv6 {
+		family = unix.AF_INET6
+	}
+	fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, vrrp.Protocol)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := setUp(fd, s.opt, index); err != nil {
+		unix.Close(fd)
+		return 0, 0, err
+	}
+	return index, fd, nil
+}
+
+func explain(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: raw sockets need root or CAP_NET_RAW", err)
+	}
+	return err
+}
+
+// indexOf looks in the network namespace of the calling thread.
+func indexOf(link string) (int, error) {
+	i, err := net.InterfaceByName(link)
+	if err != nil {
+		return 0, err
+	}
+	return i.Index, nil
+}
+
+// setUp makes a raw socket one for adverts. Until the filter is attached it
+// takes nothing: the kernel queues from the first moment.
+func setUp(fd int, o Options, index int) error {
+	nothing := program(nil, o.IPv6)
+	if err := attachFilter(fd, nothing); err != nil {
+		return err
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		// Without CAP_NET_ADMIN the kernel gives what net.core.rmem_max allows.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
+			return err
+		}
+	}
+	if o.Link != "" {
+		if err := unix.BindToDevice(fd, o.Link); err != nil {
+			return err
+		}
+	}
+	if o.IPv6 {
+		return setUp6(fd, index)
+	}
+	return setUp4(fd, index)
+}
+
+type option struct{ level, name, value int }
+
+func set(fd int, list ...option) error {
+	for _, o := range list {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return fmt.Errorf("setsockopt %d %d: %w", o.level, o.name, err)
+		}
+	}
+	return nil
+}
+
+func setUp4(fd, index int) error {
+	err := set(fd,
+		option{unix.IPPROTO_IP, unix.IP_HDRINCL, 1}, // to send from an address that may not be ours
+		option{unix.IPPROTO_IP, unix.IP_TOS, trafficClass},
+		option{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0},
+		option{unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0}, // not what another process has joined
+	)
+	if err != nil || index == 0 {
+		return err
+	}
+	group := &unix.IPMreqn{Multiaddr: vrrp.GroupIPv4.As4(), Ifindex: int32(index)}
+	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, group); err != nil {
+		return fmt.Errorf("join %v: %w", vrrp.GroupIPv4, err)
+	}
+	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, group)
+}
+
+func setUp6(fd, index int) error {
+	err := set(fd,
+		option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, hopLimit},
+		option{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, hopLimit},
+		option{unix.IPPROTO_IPV6, unix.IPV6_TCLASS, trafficClass},
+		option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0},
+		option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1},
+		option{unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1},
+	)
+	if err != nil || index == 0 {
+		return err
+	}
+	if err := set(fd, option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index}); err != nil {
+		return err
+	}
+	group := &unix.IPv6Mreq{Multiaddr: vrrp.GroupIPv6.As16(), Interface: uint32(index)}
+	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, group); err != nil {
+		return fmt.Errorf("join %v: %w", vrrp.GroupIPv6, err)
+	}
+	return nil
+}
+
+// Filter has the kernel drop what is not for these virtual routers.
+func (s *Socket) Filter(vrids []uint8) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vrids = append([]uint8(nil), vrids...)
+	if s.closed {
+		return net.ErrClosed
+	}
+	return s.attach()
+}
+
+// attach needs the lock.
+func (s *Socket) attach() error {
+	var err error
+	ctl := s.raw.Control(func(fd uintptr) { err = attachFilter(int(fd), program(s.vrids, s.opt.IPv6)) })
+	return errors.Join(ctl, err)
+}
+
+func attachFilter(fd int, prog []unix.SockFilter) error {
+	fprog := &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, fprog); err != nil {
+		return fmt.Errorf("attach the filter: %w", err)
+	}
+	return nil
+}
+
+// Send sends an advert to its destination.
+func (s *Socket) Send(a vrrp.Advert) error {
+	err := s.send(&a)
+	if !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENXIO) {
+		return err
+	}
+	// The interface is gone; perhaps there is another one of its name.
+	if again := s.Refresh(); again != nil {
+		return errors.Join(err, again)
+	}
+	return s.send(&a)
+}
+
+func (s *Socket) send(a *vrrp.Advert) error {
+	raw, index := s.current()
+	if raw == nil {
+		return net.ErrClosed
+	}
+	var err error
+	ctl := raw.Control(func(fd uintptr) {
+		if s.opt.IPv6 {
+			err = send6(int(fd), a, index)
+		} else {
+			err = send4(int(fd), a)
+		}
+	})
+	if ctl != nil {
+		return ctl
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return fmt.Errorf("the send buffer is full: %w", err)
+	}
+	return err
+}
+
+// current is nil once the socket is closed.
+func (s *Socket) current() (syscall.RawConn, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, 0
+	}
+	return s.raw, s.index
+}
+
+// Recv is where adverts arrive; it is closed by Close.
+func (s *Socket) Recv() <-chan vrrp.Advert { return s.ch }
+
+// Drain brings what the kernel has received into the channel.
+func (s *Socket) Drain() {
+	raw, _ := s.current()
+	if raw == nil {
+		return
+	}
+	raw.Control(func(fd uintptr) { s.readAll(int(fd)) })
+}
+
+// Refresh opens the socket anew if its interface has been replaced by another
+// one of its name.
+func (s *Socket) Refresh() error {
+	if s.opt.Link == "" {
+		return nil
+	}
+	return s.inside(func() error {
+		now, err := indexOf(s.opt.Link)
+		if err != nil {
+			return fmt.Errorf("vrrp socket on %s: %w", s.opt.Link, err)
+		}
+		if _, index := s.current(); now == index {
+			return nil
+		}
+		return s.open()
+	})
+}
+
+// inside runs f in the network namespace of the socket.
+func (s *Socket) inside(f func() error) error {
+	runtime.LockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer here.Close()
+	if same(here, s.ns) {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
+	if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter the network namespace of %s: %w", s.opt.Link, err)
+	}
+	err = f()
+	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
+		// The thread stays locked: nobody else shall run in the wrong namespace.
+		return errors.Join(err, fmt.Errorf("leave the network namespace of %s: %w", s.opt.Link, back))
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+func same(a, b *os.File) bool {
+	x, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	y, err := b.Stat()
+	return err == nil && os.SameFile(x, y)
+}
+
+// Strays is the number of packets that were dropped here: not even the VRID
+// could be read. All others are for the instances to judge.
+func (s *Socket) Strays() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.strays
+}
+
+// Close ends the socket, and with it the channel.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	err := s.file.Close()
+	s.mu.Unlock()
+	<-s.done
+	return errors.Join(err, s.ns.Close())
+}
+
+// Source is the address that adverts on an interface come from when nobody says
+// otherwise: its first IPv4 address, or its link-local IPv6 address. It looks in
+// the network namespace of the calling thread.
+func Source(link string, ipv6 bool) (netip.Addr, error) {
+	i, err := net.InterfaceByName(link)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("source address on %s: %w", link, err)
+	}
+	list, err := i.Addrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("source address on %s: %w", link, err)
+	}
+	for _, a := range list {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		if addr := p.Addr(); !ipv6 && addr.Is4() || ipv6 && addr.Is6() && addr.IsLinkLocalUnicast() {
+			return addr, nil
+		}
+	}
+	kind := "IPv4 address"
+	if ipv6 {
+		kind = "link-local IPv6 address"
+	}
+	return netip.Addr{}, fmt.Errorf("source address on %s: it has no %s", link, kind)
+}
