@@ -17,7 +17,7 @@ import (
 
 // How long to wait for a daemon to begin or to end.
 const (
-	startPatience = 30 * time.Second
+	startPatience = 60 * time.Second
 	stopPatience  = 30 * time.Second
 )
 
