@@ -158,14 +158,14 @@ func byScope(global, virtual taker) taker {
 	}
 }
 
-var digits = regexp.MustCompile(`[0-9]+`)
+var digits = pattern{src: `[0-9]+`}
 
 // count takes the first digits of a value. Nought is refused where it is
 // written "0"; written "00" ldirectord lets it pass, but for the global
 // timeouts. Global refusals end with the word "value".
 func count(refusal string, zeros bool) taker {
 	return func(v string, in scope) (string, string) {
-		n := digits.FindString(v)
+		n := digits.re().FindString(v)
 		bad := n == "" || n == "0" || in == top && !zeros && strings.Trim(n, "0") == ""
 		switch {
 		case bad && in == top:
@@ -259,34 +259,34 @@ func withSlash(request string) string {
 	return "/" + request
 }
 
-var words = regexp.MustCompile(`[0-9A-Za-z_]+`)
+var words = pattern{src: `[0-9A-Za-z_]+`}
 
 func load(v string, in scope) (string, string) {
 	s, refusal := inQuotes("invalid string for load testing")(v, in)
 	if refusal != "" {
 		return "", refusal
 	}
-	w := words.FindString(s)
+	w := words.re().FindString(s)
 	if w == "" {
 		return "", "invalid string for load testing"
 	}
 	return w, ""
 }
 
-var dashed = regexp.MustCompile(`[0-9A-Za-z_-]+`)
+var dashed = pattern{src: `[0-9A-Za-z_-]+`}
 
 func checkType(v string, _ scope) (string, string) {
-	if n := digits.FindString(v); n != "" {
+	if n := digits.re().FindString(v); n != "" {
 		return n, ""
 	}
-	if t := dashed.FindString(v); slices.Contains(checkTypes, t) {
+	if t := dashed.re().FindString(v); slices.Contains(checkTypes, t) {
 		return t, ""
 	}
 	return "", `checktype must be "connect", "negotiate", "on", "off", "ping", "external", "external-perl" or a positive number`
 }
 
 func checkPort(v string, _ scope) (string, string) {
-	n := digits.FindString(v)
+	n := digits.re().FindString(v)
 	if n == "" {
 		return "", "invalid port"
 	}
@@ -297,7 +297,7 @@ func checkPort(v string, _ scope) (string, string) {
 }
 
 func serviceName(v string, _ scope) (string, string) {
-	if s := words.FindString(v); slices.Contains(serviceNames, s) {
+	if s := words.re().FindString(v); slices.Contains(serviceNames, s) {
 		return s, ""
 	}
 	return "", "service must be dns, ftp, http, https, http_proxy, imap, imaps, ldap, ldaps, mysql, nntp, none, " +
@@ -305,22 +305,22 @@ func serviceName(v string, _ scope) (string, string) {
 }
 
 func httpMethod(v string, _ scope) (string, string) {
-	if m := strings.ToUpper(words.FindString(v)); m == "GET" || m == "HEAD" {
+	if m := strings.ToUpper(words.re().FindString(v)); m == "GET" || m == "HEAD" {
 		return m, ""
 	}
 	return "", "httpmethod must be GET or HEAD"
 }
 
-var upToQuote = regexp.MustCompile(`^"?([^"]*)`)
+var upToQuote = pattern{src: `^"?([^"]*)`}
 
 func virtualHost(v string, _ scope) (string, string) {
-	return upToQuote.FindStringSubmatch(v)[1], ""
+	return upToQuote.re().FindStringSubmatch(v)[1], ""
 }
 
-var enclosed = regexp.MustCompile(`^"([^"]*)"$`)
+var enclosed = pattern{src: `^"([^"]*)"$`}
 
 func mailList(v string, _ scope) (string, string) {
-	if m := enclosed.FindStringSubmatch(v); m != nil {
+	if m := enclosed.re().FindStringSubmatch(v); m != nil {
 		v = m[1]
 	}
 	if v == "" {
@@ -329,20 +329,20 @@ func mailList(v string, _ scope) (string, string) {
 	return v, ""
 }
 
-var leadingDigits = regexp.MustCompile(`^[0-9]+`)
+var leadingDigits = pattern{src: `^[0-9]+`}
 
 func mailFrequency(v string, _ scope) (string, string) {
-	if n := leadingDigits.FindString(v); n != "" {
+	if n := leadingDigits.re().FindString(v); n != "" {
 		return n, ""
 	}
 	return "", "invalid email alert frequency"
 }
 
-var commas = regexp.MustCompile(`[\t-\r ]*,[\t-\r ]*`)
+var commas = pattern{src: `[\t-\r ]*,[\t-\r ]*`}
 
 // mailStates takes a list of states. An empty one is as good as none.
 func mailStates(v string, _ scope) (string, string) {
-	states := commas.Split(v, -1)
+	states := commas.re().Split(v, -1)
 	for len(states) > 0 && states[len(states)-1] == "" {
 		states = states[:len(states)-1]
 	}
@@ -361,7 +361,7 @@ func mailStates(v string, _ scope) (string, string) {
 	return strings.Join(states, ","), ""
 }
 
-var dottedQuad = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`)
+var dottedQuad = pattern{src: `^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`}
 
 func acceptNetmask(v string, f lvs.Family) string {
 	if f == lvs.IPv6 {
@@ -370,7 +370,7 @@ func acceptNetmask(v string, f lvs.Family) string {
 		}
 		return ""
 	}
-	if !dottedQuad.MatchString(v) {
+	if !dottedQuad.re().MatchString(v) {
 		return "invalid netmask: dotted quad notation is required"
 	}
 	return ""

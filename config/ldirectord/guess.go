@@ -498,7 +498,7 @@ func plainWords(refusal string) string {
 
 // valueHint says what to write.
 func valueHint(key, value string) string {
-	w := dashed.FindString(value)
+	w := dashed.re().FindString(value)
 	switch key {
 	case "service":
 		return orElse(didYouMean(w, serviceNames), serviceHint(w))
