@@ -17,8 +17,10 @@ import (
 // file ip_vs has all of them in one go, some fifty lines a call, and says less:
 // no tunnel, no threshold, no counter, the families of a mark not told apart,
 // and bypass, which only a program that bends the rules can have set, called
-// masquerading. So it serves listings that print nothing else, and only as long
-// as it names the very services that netlink names. What decides about changes,
+// masquerading. When several network namespaces have services it also loses some
+// at the ends of pages: the kernel counts everybody's as it prints and only this
+// namespace's as it goes on. So it serves listings that print nothing else, and
+// only as long as it names the very services that netlink names. What decides about changes,
 // [Client.Read] and [Client.State], never comes from it.
 
 // tableFile is the table as text, of the reading thread's network namespace.
