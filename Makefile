@@ -13,8 +13,9 @@ BIN     := bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # A kernel with IPVS as an ordinary program, and what the tests compare us with.
-LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools
-PEERS := ipvsadm=ipvsadm
+LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools \
+         pgrep=procps nsenter=util-linux
+PEERS := ipvsadm=ipvsadm keepalived=keepalived
 
 .PHONY: build demo lab test test-all bench lint fmt install clean need need-peers
 

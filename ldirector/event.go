@@ -3,6 +3,7 @@ package ldirector
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -73,6 +74,16 @@ func (k Kind) String() string {
 
 // MarshalText makes a Kind its name in JSON.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the name of a Kind.
+func (k *Kind) UnmarshalText(text []byte) error {
+	i := slices.Index(kindNames[:], string(text))
+	if i <= 0 {
+		return fmt.Errorf("event %q: there is none of that name", text)
+	}
+	*k = Kind(i)
+	return nil
+}
 
 // Phase is what the Director is doing as a whole. Its values are the words of
 // emailalertstatus.

@@ -114,6 +114,16 @@ func (s Standing) String() string {
 // MarshalText makes a Standing its name in JSON.
 func (s Standing) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads the name of a Standing.
+func (s *Standing) UnmarshalText(text []byte) error {
+	i := slices.Index(standingNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("standing %q: there is none of that name", text)
+	}
+	*s = Standing(i)
+	return nil
+}
+
 // NewPlan is the plan for a configuration of which nothing is known yet: no
 // server serves before its checks say that it is well, but for those without
 // checks. Of several virtuals with the same key the first counts; of several

@@ -18,7 +18,7 @@ type Snapshot struct {
 	// Looked is when the kernel's table was last read; what the snapshot says of
 	// the kernel is as old as that. KernelError says why it is not newer.
 	Looked      time.Time `json:"looked"`
-	KernelError string    `json:"kernelError,omitempty"`
+	KernelError string    `json:"kernel_error,omitempty"`
 	// Refused are the changes that the kernel does not take, with its reasons.
 	Refused  []string        `json:"refused,omitempty"`
 	Virtuals []VirtualStatus `json:"virtuals"`
@@ -35,7 +35,9 @@ type VirtualStatus struct {
 	// State is "serving", "nobody", or "starting" while that is undecided.
 	State     string `json:"state"`
 	Scheduler string `json:"scheduler"`
-	InKernel  bool   `json:"inKernel"`
+	// Persistent is how long a client keeps its server, in seconds; 0 is not at all.
+	Persistent uint32 `json:"persistent_seconds,omitempty"`
+	InKernel  bool   `json:"in_kernel"`
 	Drift     string `json:"drift,omitempty"`
 	// Strength is the sum of the weights that serve, Quorum what it takes.
 	Strength uint64         `json:"strength"`
@@ -121,7 +123,7 @@ func (v *virtual) status(k lvs.ServiceState, in, counted bool, history func(stri
 	strength, _ := v.strength()
 	s := VirtualStatus{
 		Service: v.Service.Key.String(), Label: Label(v.Service.Key), Name: v.Name, Comment: v.Comment,
-		File: v.Source.File, Line: v.Source.Line, State: v.serving.String(), Scheduler: v.service.Scheduler,
+		File: v.Source.File, Line: v.Source.Line, State: v.serving.String(), Scheduler: v.service.Scheduler, Persistent: v.service.Timeout,
 		InKernel: in, Strength: strength, Quorum: uint64(max(v.Policy.Quorum, 1)),
 	}
 	switch {

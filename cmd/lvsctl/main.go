@@ -36,4 +36,5 @@ var peers = map[string]func(prog string, args []string) int{
 	"ipvsadm":         ipvsadmMain,
 	"ipvsadm-save":    ipvsadmSaveMain,
 	"ipvsadm-restore": ipvsadmRestoreMain,
+	"ldirectord":      ldirectordMain,
 }

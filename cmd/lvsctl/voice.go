@@ -20,6 +20,7 @@ const (
 	statusUsage    = 2
 	statusNotFound = 3 // or not running
 	statusDiffers  = 4
+	statusInvalid  = 5 // a configuration
 )
 
 // statusError ends a command that has said all there is to say.

@@ -20,6 +20,7 @@ type Command struct {
 	Timeout time.Duration // 0 = 30 s; then the whole process group is killed
 
 	stdin string
+	mark  chan struct{} // closed in its turn, in place of running anything
 }
 
 func (c Command) String() string {
@@ -54,6 +55,21 @@ func (h *Hooks) Do(c Command) {
 	}
 }
 
+// Settle returns when the commands that were queued before it have ended, or ctx
+// has.
+func (h *Hooks) Settle(ctx context.Context) {
+	mark := make(chan struct{})
+	select {
+	case h.queue <- Command{mark: mark}:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-mark:
+	case <-ctx.Done():
+	}
+}
+
 // Ready implements [Task].
 func (h *Hooks) Ready() <-chan struct{} { return nil }
 
@@ -65,20 +81,36 @@ func (h *Hooks) Run(ctx context.Context) error {
 	for {
 		select {
 		case c := <-h.queue:
-			if err := c.run(ctx); err != nil {
-				h.say(fmt.Errorf("%v: %w", c, err))
-			}
+			h.take(ctx, c)
 		case <-ctx.Done():
 			for {
 				select {
 				case c := <-h.queue:
-					h.say(fmt.Errorf("%v: not run, we are stopping", c))
+					h.leave(c)
 				default:
 					return nil
 				}
 			}
 		}
 	}
+}
+
+func (h *Hooks) take(ctx context.Context, c Command) {
+	if c.mark != nil {
+		close(c.mark)
+		return
+	}
+	if err := c.run(ctx); err != nil {
+		h.say(fmt.Errorf("%v: %w", c, err))
+	}
+}
+
+func (h *Hooks) leave(c Command) {
+	if c.mark != nil {
+		close(c.mark)
+		return
+	}
+	h.say(fmt.Errorf("%v: not run, we are stopping", c))
 }
 
 func (c Command) argv() []string {

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -128,7 +129,7 @@ func TestHTTPRedirects(t *testing.T) {
 	ca := newAuthority(t)
 	secure := serveTLS(t, ca.leaf(t, time.Time{}, "other.lab"), say(page))
 	var addr netip.AddrPort
-	hops := 0
+	var hops atomic.Int32
 	addr = serve(t, func(c net.Conn) {
 		r, err := http.ReadRequest(bufio.NewReader(c))
 		if err != nil {
@@ -137,7 +138,7 @@ func TestHTTPRedirects(t *testing.T) {
 		to := r.URL.Query().Get("to")
 		switch {
 		case r.URL.Path == "/count":
-			if hops--; hops > 0 {
+			if hops.Add(-1) > 0 {
 				to = "/count"
 			}
 		case r.URL.Path == "/host" && r.Host != fmt.Sprintf("name.lab:%d", addr.Port()):
@@ -163,9 +164,10 @@ func TestHTTPRedirects(t *testing.T) {
 		{"/count 7", ""},
 		{"/count 8", "more than 7 times"},
 	} {
-		target := tt.target
-		if _, err := fmt.Sscanf(target, "/count %d", &hops); err == nil {
-			target, hops = "/count", hops+1
+		target, count := tt.target, int32(0)
+		if _, err := fmt.Sscanf(target, "/count %d", &count); err == nil {
+			target = "/count"
+			hops.Store(count + 1)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		p := HTTP{Addr: addr, Target: target, Receive: "works", TLS: TLS{Verify: VerifyChain, CAFile: ca.file}}

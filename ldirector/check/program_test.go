@@ -2,10 +2,13 @@ package check
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -168,13 +171,38 @@ func TestProgramsAtOnce(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary be the victim of TestStopCont.
+// TestMain lets the test binary be the victim of TestStopCont and TestNoFile, and
+// sees that nothing is left running when all tests are over.
 func TestMain(m *testing.M) {
-	if addr := os.Getenv("CHECK_STOPCONT"); addr != "" {
+	if addr := os.Getenv("CHECK_VICTIM"); addr != "" {
 		victim(addr)
 		return
 	}
-	os.Exit(m.Run())
+	before := runtime.NumGoroutine()
+	var err error
+	if polled, err = NewHost(); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	polled.Close()
+	// The fuzzing engine has goroutines of its own.
+	if code == 0 && flag.Lookup("test.fuzz").Value.String() == "" && leaked(before) {
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leaked waits a little for goroutines to end.
+func leaked(before int) bool {
+	for range 100 {
+		if runtime.NumGoroutine() <= before {
+			return false
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	fmt.Println("goroutines are left:")
+	pprof.Lookup("goroutine").WriteTo(os.Stdout, 1)
+	return true
 }
 
 // TestStopCont stops a checking process for longer than its timeout and lets it
@@ -182,7 +210,7 @@ func TestMain(m *testing.M) {
 func TestStopCont(t *testing.T) {
 	addr := serve(t, slowPage)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "CHECK_STOPCONT="+addr.String())
+	cmd.Env = append(os.Environ(), "CHECK_VICTIM="+addr.String())
 	var out strings.Builder
 	cmd.Stdout = &out
 	if err := cmd.Start(); err != nil {
@@ -199,5 +227,23 @@ func TestStopCont(t *testing.T) {
 	cmd.Wait()
 	if strings.Contains(out.String(), "down") || strings.Count(out.String(), "up") < 20 {
 		t.Errorf("while it was stopped and after:\n%s", out.String())
+	}
+}
+
+// TestNoFile takes all descriptors away from a checking process for a while.
+func TestNoFile(t *testing.T) {
+	addr := serve(t, slowPage)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "CHECK_VICTIM="+addr.String(), "CHECK_NOFILE=1")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(out)
+	if strings.Contains(text, "down") || !strings.Contains(text, "up true cannot ask") || !strings.Contains(text, "out of file descriptors") {
+		t.Errorf("without descriptors:\n%s", text)
+	}
+	if last := strings.Split(strings.TrimSpace(text), "\n"); last[len(last)-1] != "up false <nil>" {
+		t.Errorf("the last check: %s", last[len(last)-1])
 	}
 }

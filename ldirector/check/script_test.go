@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -157,11 +158,16 @@ func (a *authority) leaf(t *testing.T, until time.Time, names ...string) tls.Cer
 	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key}
 }
 
+// polled is the Host most tests use, made by TestMain.
+var polled Host
+
 // once runs a probe with a timeout.
-func once(p Probe, timeout time.Duration) error {
+func once(p Probe, timeout time.Duration) error { return onceOn(polled, p, timeout) }
+
+func onceOn(n Net, p Probe, timeout time.Duration) error {
 	ctx, cancel := withTimeout(context.Background(), timeout)
 	defer cancel()
-	return p.Check(ctx, Host{})
+	return p.Check(ctx, n)
 }
 
 // verdict is what is wanted of a check: "" = well, else an expression its reason
@@ -310,25 +316,29 @@ func TestBadServers(t *testing.T) {
 				b.reason = "" // it begins with 2, which is all that is asked
 			}
 			p := s.probe(serve(t, b.script))
-			all.Go(func() {
-				start := time.Now()
-				err := once(p, patience)
-				if d := time.Since(start); d > patience+500*time.Millisecond {
-					t.Errorf("%s, %s: took %v with a timeout of %v", s.name, name, d, patience)
-				}
-				switch {
-				case b.reason == "" && err != nil:
-					t.Errorf("%s, %s: %v", s.name, name, err)
-				case b.reason != "" && err == nil:
-					t.Errorf("%s, %s: well", s.name, name)
-				case b.reason == "":
-				case !regexp.MustCompile(b.reason).MatchString(err.Error()):
-					t.Errorf("%s, %s: reason %q, wanted %q", s.name, name, err, b.reason)
-				case IsLocal(err) || len(err.Error()) > 600:
-					t.Errorf("%s, %s: a fault of ours, or too many words: %v", s.name, name, err)
-				}
-			})
+			for _, n := range []Host{polled, {}} {
+				all.Go(func() { badServer(t, n, s.name+", "+name, p, patience, b.reason) })
+			}
 		}
+	}
+}
+
+func badServer(t *testing.T, n Net, name string, p Probe, patience time.Duration, want string) {
+	start := time.Now()
+	err := onceOn(n, p, patience)
+	if d := time.Since(start); d > patience+500*time.Millisecond {
+		t.Errorf("%s: took %v with a timeout of %v", name, d, patience)
+	}
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("%s: %v", name, err)
+	case want != "" && err == nil:
+		t.Errorf("%s: well", name)
+	case want == "":
+	case !regexp.MustCompile(want).MatchString(err.Error()):
+		t.Errorf("%s: reason %q, wanted %q", name, err, want)
+	case IsLocal(err) || len(err.Error()) > 600:
+		t.Errorf("%s: a fault of ours, or too many words: %v", name, err)
 	}
 }
 
@@ -341,9 +351,10 @@ func TestGoodServers(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			wantVerdict(t, once(s.probe(serve(t, s.well)), 3*time.Second), "")
-			total := 0
+			wantVerdict(t, onceOn(Host{}, s.probe(serve(t, s.well)), 3*time.Second), "")
+			var total atomic.Int64
 			wantVerdict(t, once(s.probe(serve(t, func(c net.Conn) { s.well(&choppy{Conn: c, sent: &total}) })), 3*time.Second), "")
-			if total == 0 {
+			if total.Load() == 0 {
 				t.Fatal("the server said nothing")
 			}
 		})
@@ -353,19 +364,19 @@ func TestGoodServers(t *testing.T) {
 // choppy sends one byte at a time and stops for good after most of them.
 type choppy struct {
 	net.Conn
-	sent *int
-	most int // 0 = no limit
+	sent *atomic.Int64
+	most int64 // 0 = no limit
 }
 
 func (c *choppy) Write(b []byte) (int, error) {
 	for i := range b {
-		if c.most > 0 && *c.sent >= c.most {
+		if c.most > 0 && c.sent.Load() >= c.most {
 			return i, io.ErrShortWrite
 		}
 		if _, err := c.Conn.Write(b[i : i+1]); err != nil {
 			return i, err
 		}
-		*c.sent++
+		c.sent.Add(1)
 	}
 	return len(b), nil
 }
@@ -375,17 +386,17 @@ func (c *choppy) Write(b []byte) (int, error) {
 func TestHalfAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		most []int
+		most []int64
 	}{
-		{"http", []int{1, 12, 40, len(page) - 1}},
-		{"smtp", []int{1, 3, 8, 15, 20}},
-		{"pop", []int{1, 3, 10, 15}},
-		{"imap", []int{1, 3, 12, 25}},
-		{"nntp", []int{1, 3, 8}},
-		{"ldap", []int{1, 5, 13, 15, 30}},
-		{"pgsql", []int{1, 5, 10, 20}},
-		{"sip", []int{5, 25, 40}},
-		{"dns", []int{1, 2, 10, 30}},
+		{"http", []int64{1, 12, 40, int64(len(page)) - 1}},
+		{"smtp", []int64{1, 3, 8, 15, 20}},
+		{"pop", []int64{1, 3, 10, 15}},
+		{"imap", []int64{1, 3, 12, 25}},
+		{"nntp", []int64{1, 3, 8}},
+		{"ldap", []int64{1, 5, 13, 15, 30}},
+		{"pgsql", []int64{1, 5, 10, 20}},
+		{"sip", []int64{5, 25, 40}},
+		{"dns", []int64{1, 2, 10, 30}},
 	} {
 		for _, s := range streams() {
 			if s.name != tt.name {
@@ -395,7 +406,7 @@ func TestHalfAnswers(t *testing.T) {
 				t.Run(tt.name, func(t *testing.T) {
 					t.Parallel()
 					addr := serve(t, func(c net.Conn) {
-						sent := 0
+						var sent atomic.Int64
 						s.well(&cut{choppy{Conn: c, sent: &sent, most: most}})
 					})
 					err := once(s.probe(addr), 2*time.Second)
@@ -429,7 +440,7 @@ func TestStopped(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			time.AfterFunc(50*time.Millisecond, cancel)
 			start := time.Now()
-			err := s.probe(addr).Check(ctx, Host{})
+			err := s.probe(addr).Check(ctx, polled)
 			if err == nil || time.Since(start) > 2*time.Second {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}

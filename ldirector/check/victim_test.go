@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -15,12 +16,28 @@ func slowPage(c net.Conn) {
 	say(page)(c)
 }
 
-// victim checks a server and prints what it finds until SIGTERM.
+// victim checks a server and prints what it finds until SIGTERM; with
+// CHECK_NOFILE, for three seconds, of which one without a free descriptor.
 func victim(addr string) {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	r := NewRunner(Host{}, Options{})
+	h, err := NewHost()
+	if err != nil {
+		panic(err)
+	}
+	defer h.Close()
+	r := NewRunner(h, Options{})
 	go r.Run(ctx)
+	if os.Getenv("CHECK_NOFILE") != "" {
+		time.AfterFunc(time.Second, func() {
+			files := takeAll()
+			time.Sleep(time.Second)
+			for _, fd := range files {
+				syscall.Close(fd)
+			}
+			time.AfterFunc(time.Second, cancel)
+		})
+	}
 	var specs []Spec
 	for i := range 20 {
 		specs = append(specs, Spec{
@@ -30,6 +47,21 @@ func victim(addr string) {
 	}
 	r.Set(specs)
 	for res := range r.Results() {
-		fmt.Println(res.Health, res.Local, res.Err)
+		if res.Err != context.Canceled && ctx.Err() == nil {
+			fmt.Println(res.Health, res.Local, res.Err)
+		}
+	}
+}
+
+// takeAll opens files until there is no descriptor left.
+func takeAll() (files []int) {
+	lim := syscall.Rlimit{Cur: 64, Max: 64}
+	syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
+	for {
+		fd, err := syscall.Open("/dev/null", 0, 0)
+		if err != nil {
+			return files
+		}
+		files = append(files, fd)
 	}
 }

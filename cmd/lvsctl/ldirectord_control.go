@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/ldirector"
+)
+
+// statusAnswer is what the control socket tells about a daemon.
+type statusAnswer struct {
+	Version int    `json:"version"`
+	Name    string `json:"name"`
+	File    string `json:"file"`
+	PID     int    `json:"pid"`
+	// Refused is the file on disk, when it is not in force for its problems.
+	Refused *refusedFile `json:"refused_file,omitempty"`
+	ldirector.Snapshot
+}
+
+// drainRequest names servers; the timeout is of drain only, 0 is none.
+type drainRequest struct {
+	Server         string  `json:"server"`
+	Virtual        string  `json:"virtual,omitempty"`
+	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"`
+}
+
+// doneAnswer is the answer of a request that changes something.
+type doneAnswer struct {
+	Version int `json:"version"`
+}
+
+// eventsAnswer is what happened after a number; Next is the number to ask with
+// the next time. Lost counts those that are forgotten already.
+type eventsAnswer struct {
+	Version int           `json:"version"`
+	Next    uint64        `json:"next"`
+	Lost    uint64        `json:"lost"`
+	Events  []eventAnswer `json:"events"`
+}
+
+type eventAnswer struct {
+	Number uint64 `json:"number"`
+	ldirector.Event
+}
+
+// routes are what the control socket answers.
+func (d *ldDaemon) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", d.serveStatus)
+	mux.HandleFunc("GET /v1/events", d.serveEvents)
+	mux.HandleFunc("POST /v1/drain", d.serveDrain)
+	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
+	mux.HandleFunc("POST /v1/reload", d.serveReload)
+	return mux
+}
+
+func (d *ldDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
+	s, err := d.director.Snapshot(r.Context())
+	if err != nil {
+		daemon.Answer(w, http.StatusServiceUnavailable, nil, err)
+		return
+	}
+	daemon.Answer(w, http.StatusOK, statusAnswer{
+		Version: 1, Name: d.c.name, File: d.path, PID: os.Getpid(), Refused: d.reloads.refused.Load(), Snapshot: s,
+	}, nil)
+}
+
+func (d *ldDaemon) serveDrain(w http.ResponseWriter, r *http.Request) {
+	var q drainRequest
+	if err := daemon.Decode(r, &q); err != nil {
+		daemon.Answer(w, http.StatusBadRequest, nil, err)
+		return
+	}
+	timeout, err := q.timeout()
+	if err != nil {
+		daemon.Answer(w, http.StatusBadRequest, nil, err)
+		return
+	}
+	s := ldirector.Selector{Server: q.Server, Virtual: q.Virtual}
+	if r.URL.Path == "/v1/drain" {
+		err = d.director.Drain(r.Context(), s, timeout)
+	} else {
+		err = d.director.Undrain(r.Context(), s)
+	}
+	status := http.StatusOK
+	if err != nil {
+		status = http.StatusNotFound
+	}
+	daemon.Answer(w, status, doneAnswer{1}, err)
+}
+
+// longestDrain is a year: more is a slip of the pen.
+const longestDrain = 366 * 24 * time.Hour
+
+func (q drainRequest) timeout() (time.Duration, error) {
+	if q.TimeoutSeconds < 0 || q.TimeoutSeconds > longestDrain.Seconds() {
+		return 0, fmt.Errorf("timeout_seconds %v: it is 0 to %v", q.TimeoutSeconds, longestDrain.Seconds())
+	}
+	return time.Duration(q.TimeoutSeconds * float64(time.Second)), nil
+}
+
+func (d *ldDaemon) serveReload(w http.ResponseWriter, r *http.Request) {
+	a, err := d.reloads.ask(r.Context())
+	daemon.Answer(w, map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[err == nil], a, err)
+}
+
+func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) {
+	var since uint64
+	if text := r.URL.Query().Get("since"); text != "" {
+		var err error
+		if since, err = strconv.ParseUint(text, 10, 64); err != nil {
+			daemon.Answer(w, http.StatusBadRequest, nil, fmt.Errorf("since=%q: it is the number of an event", text))
+			return
+		}
+	}
+	daemon.Answer(w, http.StatusOK, d.events.since(since), nil)
+}
+
+// eventRing remembers the last events, keptEvents at least.
+type eventRing struct {
+	mu   sync.Mutex
+	last []eventAnswer // in the order of their numbers, from 1
+	next uint64
+}
+
+const keptEvents = 1000
+
+func newEventRing() *eventRing { return &eventRing{next: 1} }
+
+func (r *eventRing) add(e ldirector.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.Virtual, e.Member = nil, nil // a reload frees them
+	if len(r.last) == 2*keptEvents {
+		r.last = r.last[:copy(r.last, r.last[keptEvents:])]
+	}
+	r.last = append(r.last, eventAnswer{r.next, e})
+	r.next++
+}
+
+// since are the events from a number on.
+func (r *eventRing) since(n uint64) eventsAnswer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n = max(n, 1)
+	a := eventsAnswer{Version: 1, Next: r.next, Events: []eventAnswer{}}
+	oldest := r.next - uint64(len(r.last))
+	if n < oldest {
+		a.Lost = oldest - n
+	}
+	for _, e := range r.last {
+		if e.Number >= n {
+			a.Events = append(a.Events, e)
+		}
+	}
+	return a
+}
+
+// askStatus asks a daemon how everything is.
+func askStatus(ctx context.Context, c *daemon.Client) (statusAnswer, error) {
+	var st statusAnswer
+	err := c.Call(ctx, http.MethodGet, "/v1/status", nil, &st)
+	return st, err
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/lvsctl/lvsctl/config"
+	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
+	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/ldirector"
+)
+
+// reloader is the task that puts new configurations into force. It owns what is
+// global in them.
+type reloader struct {
+	d     *ldDaemon
+	watch *daemon.Watch
+	asked chan chan reloadAnswer // nil: a signal, nobody waits for the answer
+
+	// refused is the file that was not taken, nil when the last one was.
+	refused atomic.Pointer[refusedFile]
+
+	src     []byte // of the last file that was read, whether it was taken or not
+	globals dialect.Globals
+	serving int // virtuals in force
+
+	children atomic.Pointer[[]string] // execute=
+}
+
+// refusedFile is why a file on disk is not in force.
+type refusedFile struct {
+	When     time.Time     `json:"when"`
+	File     string        `json:"file"`
+	Problems []fileProblem `json:"problems"`
+}
+
+// fileProblem is config.Problem for programs.
+type fileProblem struct {
+	File     string `json:"file"`
+	Line     int    `json:"line,omitempty"`
+	Severity string `json:"severity"`
+	Text     string `json:"text"`
+	Hint     string `json:"hint,omitempty"`
+}
+
+func toldProblems(ps []config.Problem) []fileProblem {
+	told := make([]fileProblem, 0, len(ps))
+	for _, p := range ps {
+		told = append(told, fileProblem{p.File, p.Line, severity(p), p.Text, p.Hint})
+	}
+	return told
+}
+
+// reloadAnswer is what came of a reload.
+type reloadAnswer struct {
+	Version  int           `json:"version"`
+	Taken    bool          `json:"taken"`
+	Problems []fileProblem `json:"problems"`
+	// Refused is what the kernel did not take of it; that is tried again.
+	Refused string `json:"refused,omitempty"`
+}
+
+func newReloader(d *ldDaemon, l *loaded) *reloader {
+	r := &reloader{d: d, src: l.src, globals: l.file.Globals(), serving: len(l.file.Virtuals())}
+	r.watch = daemon.NewWatch(d.path, l.src)
+	r.watch.Warn = d.fault
+	r.asked = make(chan chan reloadAnswer, 8)
+	r.children.Store(&r.globals.Execute)
+	d.maint.folder(r.globals.MaintenanceDir)
+	if r.globals.Fork {
+		d.log.Print(daemon.Info, "fork=yes: one process checks all servers at the same time, so there is nothing to fork")
+	}
+	return r
+}
+
+func (r *reloader) Ready() <-chan struct{} { return nil }
+func (r *reloader) String() string         { return "reloader" }
+
+// hup asks for a reload that nobody waits for.
+func (r *reloader) hup() {
+	select {
+	case r.asked <- nil:
+	default: // so many wait that one more changes nothing
+	}
+}
+
+// ask reloads and tells what came of it.
+func (r *reloader) ask(ctx context.Context) (reloadAnswer, error) {
+	reply := make(chan reloadAnswer, 1)
+	select {
+	case r.asked <- reply:
+	case <-ctx.Done():
+		return reloadAnswer{}, ctx.Err()
+	}
+	select {
+	case a := <-reply:
+		return a, nil
+	case <-ctx.Done():
+		return reloadAnswer{}, ctx.Err()
+	}
+}
+
+// Run implements [daemon.Task].
+func (r *reloader) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case reply := <-r.asked:
+			r.d.log.Print(daemon.Info, "Reloading Linux Director Daemon config on signal")
+			a := r.read(ctx)
+			if reply != nil {
+				reply <- a
+			}
+		case c := <-r.watch.Changes():
+			r.changed(ctx, c)
+		}
+	}
+}
+
+// changed hears of another content of the file.
+func (r *reloader) changed(ctx context.Context, c daemon.Content) {
+	if c.Err != nil {
+		r.src = nil // the same content is news again once it can be read
+		r.d.log.Printf(daemon.Error, "Configuration file '%s' cannot be read: %v; the configuration in force stays", r.d.path, c.Err)
+		if r.globals.AutoReload {
+			r.refuse([]config.Problem{{File: r.d.path, Severity: config.Error, Text: c.Err.Error()}})
+		}
+		return
+	}
+	// What a signal has made us read already is no news.
+	if r.src == nil || !bytes.Equal(c.Data, r.src) {
+		r.d.log.Printf(daemon.Info, "Configuration file '%s' has changed on disk", r.d.path)
+		if r.globals.AutoReload {
+			r.d.log.Print(daemon.Info, " - reread new configuration")
+			r.take(ctx, c.Data)
+		} else {
+			r.d.log.Print(daemon.Info, " - ignore new configuration")
+		}
+	}
+	r.call()
+}
+
+// call runs the callback, if it is a program.
+func (r *reloader) call() {
+	st, err := os.Stat(r.globals.Callback)
+	if r.globals.Callback == "" || err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
+		return
+	}
+	r.d.hooks.Do(daemon.Command{Name: "callback", Argv: []string{r.globals.Callback, r.d.path}})
+}
+
+func (r *reloader) read(ctx context.Context) reloadAnswer {
+	src, err := daemon.ReadFile(r.d.path, 0)
+	if err != nil {
+		return r.refuse([]config.Problem{{File: r.d.path, Severity: config.Error, Text: err.Error()}})
+	}
+	return r.take(ctx, src)
+}
+
+// take puts a file into force, or says why not and changes nothing.
+func (r *reloader) take(ctx context.Context, src []byte) reloadAnswer {
+	r.d.notify.Reloading()
+	defer r.d.notify.Ready()
+	r.src = src
+	look, cancel := context.WithTimeout(ctx, lookupPatience)
+	defer cancel()
+	file, problems := dialect.Parse(r.d.path, src, strictOptions(look))
+	virtuals := file.Virtuals()
+	if len(virtuals) == 0 && r.serving > 0 && !config.Errors(problems) {
+		problems = append(problems, config.Problem{File: r.d.path, Severity: config.Error,
+			Text: fmt.Sprintf("no virtual service in it, while %d are in force", r.serving),
+			Hint: "to remove all of them, stop the daemon"})
+	}
+	if config.Errors(problems) {
+		return r.refuse(problems)
+	}
+	r.say(problems)
+	r.refused.Store(nil)
+	err := r.d.director.Load(ctx, virtuals)
+	if errors.Is(err, ldirector.ErrNotRunning) || errors.Is(err, context.Canceled) {
+		return reloadAnswer{Version: 1, Problems: toldProblems(problems), Refused: err.Error()}
+	}
+	r.serving = len(virtuals)
+	r.apply(file.Globals(), virtuals)
+	a := reloadAnswer{Version: 1, Taken: true, Problems: toldProblems(problems)}
+	if err != nil {
+		a.Refused = err.Error() // which the director has logged
+	}
+	return a
+}
+
+// refuse remembers a file that is not taken, for status.
+func (r *reloader) refuse(problems []config.Problem) reloadAnswer {
+	r.say(problems)
+	r.d.log.Printf(daemon.Error, "Configuration file '%s' is not taken; the configuration in force stays", r.d.path)
+	r.refused.Store(&refusedFile{When: time.Now(), File: r.d.path, Problems: toldProblems(problems)})
+	return reloadAnswer{Version: 1, Problems: toldProblems(problems)}
+}
+
+func (r *reloader) say(problems []config.Problem) {
+	for _, p := range problems {
+		level := daemon.Warning
+		if p.Severity == config.Error {
+			level = daemon.Error
+		}
+		r.d.log.Printf(level, "%v: %v", severity(p), p)
+	}
+}
+
+// apply takes the globals of a file that is in force.
+func (r *reloader) apply(g dialect.Globals, virtuals []ldirector.Virtual) {
+	old := r.globals
+	r.globals = g
+	r.d.monitor.use(virtuals)
+	r.d.maint.know(virtuals)
+	r.d.maint.folder(g.MaintenanceDir)
+	if g.LogFile != old.LogFile || g.LogFacility != old.LogFacility {
+		g.Supervised = old.Supervised // in front or not is decided at the start
+		if sink, err := r.d.c.sink(g); err == nil {
+			r.d.sink.use(sink)
+		} else {
+			r.d.fault(err)
+		}
+	}
+	r.children.Store(&r.globals.Execute)
+	for _, child := range old.Execute {
+		if !slices.Contains(g.Execute, child) {
+			r.child(child, "stop")
+		}
+	}
+	for _, child := range g.Execute {
+		if slices.Contains(old.Execute, child) {
+			r.child(child, "reload")
+		}
+		r.child(child, "start") // which does nothing when it runs
+	}
+}
+
+// child runs a verb for a configuration of execute=.
+func (r *reloader) child(config, verb string) {
+	argv, err := childArgv(config, verb)
+	if err != nil {
+		r.d.fault(err)
+		return
+	}
+	r.d.hooks.Do(daemon.Command{Name: "execute", Argv: argv, Timeout: startPatience + 5*time.Second})
+}
+
+func (r *reloader) startChildren() {
+	for _, c := range *r.children.Load() {
+		r.child(c, "start")
+	}
+}
+
+func (r *reloader) stopChildren() {
+	for _, c := range *r.children.Load() {
+		r.child(c, "stop")
+	}
+}

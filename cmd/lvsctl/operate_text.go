@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/lvsctl/lvsctl/ldirector"
+)
+
+// String is the problem as a compiler would print it, with its severity first.
+func (p fileProblem) String() string {
+	place := p.File
+	if p.Line > 0 {
+		place += ":" + strconv.Itoa(p.Line)
+	}
+	s := fmt.Sprintf("%s: %s: %s", p.Severity, place, p.Text)
+	if p.Hint != "" {
+		s += "; " + p.Hint
+	}
+	return s
+}
+
+func printStatus(st statusAnswer) func(io.Writer) {
+	return func(w io.Writer) {
+		printHead(w, st)
+		for _, v := range st.Virtuals {
+			fmt.Fprintf(w, "\n%s: %s\n", v.Service, virtualLine(v))
+			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			for _, m := range servers(v) {
+				fmt.Fprintf(t, "  %s\t%v\tweight %s\n", m.Server, m.Standing, weight(m))
+			}
+			_ = t.Flush() // w has the error too
+		}
+	}
+}
+
+func printStatusVerbose(st statusAnswer) func(io.Writer) {
+	return func(w io.Writer) {
+		printHead(w, st)
+		for _, v := range st.Virtuals {
+			fmt.Fprintf(w, "\n%s: %s\n", v.Service, virtualLine(v))
+			printPlace(w, v)
+			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "  SERVER\tSTATE\tSINCE\tWEIGHT\tACTIVE\tINACTIVE\tPERSISTENT\tWHY")
+			for _, m := range servers(v) {
+				fmt.Fprintf(t, "  %s\t%v\t%s\t%s\t%s\t%s\n", m.Server, m.Standing, since(st.When, m.Since), weight(m), connections(m), why(m))
+			}
+			_ = t.Flush()
+		}
+	}
+}
+
+// printHead says how the daemon itself fares.
+func printHead(w io.Writer, st statusAnswer) {
+	fmt.Fprintf(w, "ldirectord for %s is running with pid: %d (%s)\n", st.File, st.PID, st.Phase)
+	if r := st.Refused; r != nil {
+		fmt.Fprintf(w, "the file on disk is not in force, since %s:\n", r.When.Local().Format(time.DateTime))
+		for _, p := range r.Problems {
+			fmt.Fprintf(w, "  %s\n", p)
+		}
+	}
+	if st.KernelError != "" {
+		fmt.Fprintf(w, "the kernel's table cannot be read, what follows is of %s: %s\n", st.Looked.Local().Format(time.DateTime), st.KernelError)
+	}
+	for _, why := range st.Snapshot.Refused {
+		fmt.Fprintf(w, "the kernel refuses to %s\n", why)
+	}
+}
+
+func virtualLine(v ldirector.VirtualStatus) string {
+	n := 0
+	for _, m := range v.Members {
+		if m.Standing == ldirector.Serving {
+			n++
+		}
+	}
+	words := []string{fmt.Sprintf("%d of %d servers serve, scheduler %s", n, len(v.Members), v.Scheduler)}
+	if v.Persistent > 0 {
+		words = append(words, fmt.Sprintf("persistent %d s", v.Persistent))
+	}
+	if !v.InKernel {
+		words = append(words, "not in the kernel")
+	}
+	if v.Drift != "" {
+		words = append(words, v.Drift)
+	}
+	return strings.Join(words, ", ")
+}
+
+func printPlace(w io.Writer, v ldirector.VirtualStatus) {
+	s := ""
+	if v.File != "" {
+		s = fmt.Sprintf("%s:%d", v.File, v.Line)
+	}
+	for _, word := range []string{v.Name, v.Comment} {
+		if word != "" {
+			s += "  " + word
+		}
+	}
+	if s != "" {
+		fmt.Fprintf(w, "  %s\n", strings.TrimSpace(s))
+	}
+}
+
+// servers are all servers of a service, with the fallback and strangers.
+func servers(v ldirector.VirtualStatus) []ldirector.MemberStatus {
+	ms := append([]ldirector.MemberStatus{}, v.Members...)
+	if v.Fallback != nil {
+		f := *v.Fallback
+		f.Reason = "fallback: " + f.Reason
+		ms = append(ms, f)
+	}
+	for _, s := range v.Strangers {
+		s.Reason = "a stranger, " + s.Reason
+		ms = append(ms, s)
+	}
+	return ms
+}
+
+// weight is what the kernel has, and what it should have when that is another.
+func weight(m ldirector.MemberStatus) string {
+	word := func(w *uint32) string {
+		if w == nil {
+			return "-"
+		}
+		return strconv.FormatUint(uint64(*w), 10)
+	}
+	is, want := word(m.Kernel), word(m.Want)
+	if is == want || m.Drift != "" {
+		return is
+	}
+	return is + " (wanted " + want + ")"
+}
+
+func connections(m ldirector.MemberStatus) string {
+	if m.Connections == nil {
+		return "-\t-\t-"
+	}
+	c := m.Connections
+	return fmt.Sprintf("%d\t%d\t%d", c.Active, c.Inactive, c.Persistent)
+}
+
+func since(now, then time.Time) string {
+	if then.IsZero() {
+		return "-"
+	}
+	d := now.Sub(then)
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + "s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + "m"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + "h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + "d"
+}
+
+func why(m ldirector.MemberStatus) string {
+	s := m.Reason
+	if m.Drift != "" {
+		s += "; " + m.Drift
+	}
+	return s
+}
+
+func printWhy(w io.Writer, fs []found) {
+	for i, f := range fs {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s in %s: %v, for %s\n", f.Server, f.Virtual, f.Standing, since(time.Now(), f.Since))
+		fmt.Fprintf(w, "  why        %s\n", why(f.MemberStatus))
+		fmt.Fprintf(w, "  weight     %s\n", weight(f.MemberStatus))
+		if c := f.Connections; c != nil {
+			fmt.Fprintf(w, "  clients    %d active, %d inactive, %d persistent\n", c.Active, c.Inactive, c.Persistent)
+		}
+		if f.File != "" {
+			fmt.Fprintf(w, "  configured %s:%d, as %s\n", f.File, f.Line, f.Name)
+		}
+		for _, c := range f.Checks {
+			printCheck(w, c)
+		}
+	}
+}
+
+func printCheck(w io.Writer, c ldirector.CheckStatus) {
+	fmt.Fprintf(w, "  check      %s\n", c.ID)
+	for _, r := range c.Last {
+		verdict := "well"
+		switch {
+		case r.Ours:
+			verdict = "not asked: " + r.Reason
+		case !r.Well:
+			verdict = r.Reason
+		}
+		took := time.Duration(r.Took * float64(time.Second)).Round(100 * time.Microsecond)
+		fmt.Fprintf(w, "    %s  %8v  %s\n", r.When.Local().Format(time.TimeOnly), took, verdict)
+	}
+}
