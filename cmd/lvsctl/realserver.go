@@ -32,10 +32,9 @@ routes and tunnels, and silence about those addresses on the network.
 		Example: `  lvsctl realserver up --vip 192.168.131.252 --dry-run   # what would be done
   lvsctl realserver up --vip 192.168.131.252 --persist
   lvsctl realserver status`,
-		GroupID:                    "own",
-		Args:                       knownCommand,
-		SuggestionsMinimumDistance: 2,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		GroupID: "own",
+		Args:    knownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(realserverUp(), realserverDown(), realserverLook("status"), realserverLook("check"))
 	return cmd
