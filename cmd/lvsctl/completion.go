@@ -14,8 +14,8 @@ func completionCommand(root *cobra.Command) *cobra.Command {
 		Use:   "completion bash|zsh|fish",
 		Short: "Print the completion script of a shell",
 		Long: `Completion prints a script for bash, zsh or fish. It completes commands, options,
-and what is alive: the services and real servers of the kernel's table. The
-peers' names (ipvsadm) are completed as well.`,
+and what is alive: the services and real servers of the kernel's table, the servers
+of a running daemon. The peers' names (ipvsadm, ldirectord) are completed as well.`,
 		Example: `  lvsctl completion bash >/usr/share/bash-completion/completions/lvsctl
   source <(lvsctl completion zsh)
   lvsctl completion fish >~/.config/fish/completions/lvsctl.fish`,
@@ -57,24 +57,26 @@ const (
 	bashPeers = `
 __lvsctl_peer()
 {
-    COMP_WORDS=(lvsctl ipvsadm "${COMP_WORDS[@]:1}")
+    local name=${COMP_WORDS[0]##*/}
+    COMP_LINE="lvsctl $name${COMP_LINE#"${COMP_WORDS[0]}"}"
+    COMP_WORDS=(lvsctl "$name" "${COMP_WORDS[@]:1}")
     COMP_CWORD=$((COMP_CWORD + 1))
-    COMP_LINE="lvsctl ipvsadm${COMP_LINE#*ipvsadm}"
     COMP_POINT=${#COMP_LINE}
     __start_lvsctl
 }
-complete -o default -F __lvsctl_peer ipvsadm
+complete -o default -F __lvsctl_peer ipvsadm ldirectord
 `
 	zshPeers = `
 _lvsctl_peer()
 {
-    words=(lvsctl ipvsadm "${words[@]:1}")
+    words=(lvsctl ${words[1]:t} "${words[@]:1}")
     (( CURRENT++ ))
     _lvsctl
 }
-compdef _lvsctl_peer ipvsadm
+compdef _lvsctl_peer ipvsadm ldirectord
 `
 	fishPeers = `
 complete -c ipvsadm -f -a '(lvsctl __complete ipvsadm (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
+complete -c ldirectord -a '(lvsctl __complete ldirectord (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
 `
 )

@@ -17,7 +17,9 @@ type versionAnswer struct {
 	Version int    `json:"version"` // of this answer's shape
 	Lvsctl  string `json:"lvsctl"`
 	Go      string `json:"go"`
-	Ipvsadm string `json:"ipvsadm"` // the peer that we stand in for
+	// The peers that we stand in for.
+	Ipvsadm    string `json:"ipvsadm"`
+	Ldirectord string `json:"ldirectord"`
 }
 
 func versionCommand() *cobra.Command {
@@ -33,9 +35,9 @@ func versionCommand() *cobra.Command {
 			if err := out.check(cmd); err != nil {
 				return err
 			}
-			v := versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31"}
+			v := versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31", Ldirectord: "4.12"}
 			return out.say(cmd.OutOrStdout(), v, func(w io.Writer) {
-				fmt.Fprintf(w, "lvsctl %s (%s), in place of ipvsadm %s\n", v.Lvsctl, v.Go, v.Ipvsadm)
+				fmt.Fprintf(w, "lvsctl %s (%s), in place of ipvsadm %s, ldirectord %s\n", v.Lvsctl, v.Go, v.Ipvsadm, v.Ldirectord)
 			})
 		},
 	}

@@ -9,6 +9,7 @@
 //	host NAME...                      machines
 //	nic HOST CARD BRIDGE ADDR...      a card with addresses, plugged into a switch
 //	serve HOST ADDR TEXT...           a web server that answers TEXT
+//	silence HOST ADDR                 end that web server
 //	file HOST PATH FILE               put FILE of the story on a machine
 //	[!] on HOST CMD...                run a program; it must (not) succeed
 //	start HOST CMD...                 run a program in the background
@@ -40,7 +41,7 @@ import (
 )
 
 // Names are the names under which lvsctl stands in for other programs.
-var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore"}
+var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord"}
 
 // Tools makes, in the empty folder dir, links by all its names to the lvsctl in
 // the folder bin. dir then goes first in the PATH of a story's hosts.
@@ -77,7 +78,7 @@ func params(tools, file string, v voice) testscript.Params {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", tools+":"+env.Getenv("PATH"))
 			env.Setenv("TERM", os.Getenv("TERM"))
-			env.Values[key{}] = &stage{voice: v, hosts: map[string]*lab.Host{}, bridges: map[string]*lab.Bridge{}}
+			env.Values[key{}] = &stage{voice: v, hosts: map[string]*lab.Host{}, bridges: map[string]*lab.Bridge{}, servers: map[string]*lab.Server{}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -85,6 +86,7 @@ func params(tools, file string, v voice) testscript.Params {
 			"host":     command(host),
 			"nic":      command(nic),
 			"serve":    command(serve),
+			"silence":  command(silence),
 			"file":     command(file_),
 			"on":       either(on),
 			"start":    command(start),
@@ -110,8 +112,9 @@ type stage struct {
 	net     *lab.Net
 	hosts   map[string]*lab.Host
 	bridges map[string]*lab.Bridge
-	last    string // output of the last command, for expect
-	held    int    // expectations that held
+	servers map[string]*lab.Server // by host and address
+	last    string                 // output of the last command, for expect
+	held    int                    // expectations that held
 }
 
 // Helper and Cleanup make the stage a lab.T.
@@ -201,8 +204,19 @@ func nic(s *stage, args []string) {
 func serve(s *stage, args []string) {
 	s.usage(args, 3, "serve HOST ADDR TEXT...")
 	text := strings.Join(args[2:], " ")
-	s.host(args[0]).Serve(text+"\n", args[1])
+	s.servers[args[0]+" "+args[1]] = s.host(args[0]).Serve(text+"\n", args[1])
 	s.voice.fact(fmt.Sprintf("%-8s web server on %s: %s", args[0], args[1], text))
+}
+
+func silence(s *stage, args []string) {
+	s.usage(args, 2, "silence HOST ADDR")
+	server := s.servers[args[0]+" "+args[1]]
+	if server == nil {
+		s.Fatalf("%s serves nothing on %s", args[0], args[1])
+	}
+	s.Check(server.Close())
+	delete(s.servers, args[0]+" "+args[1])
+	s.voice.fact(fmt.Sprintf("%-8s the web server on %s has died", args[0], args[1]))
 }
 
 func file_(s *stage, args []string) {

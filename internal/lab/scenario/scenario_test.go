@@ -44,6 +44,9 @@ get a http://10.0.0.2/
 expect '^This is b$' 'b answers'
 requests a http://10.0.0.2/ 3
 expect '^   3  This is b$' 'three times'
+silence b :80
+requests a http://10.0.0.2/ 1
+expect 'connection refused' 'nobody answers any more'
 file a /etc/greeting hello
 on a cat /etc/greeting
 ! expect . 'nothing in it'
@@ -75,6 +78,10 @@ This is b
 a# get http://10.0.0.2/  (3 times)
    3  This is b
   ok  three times
+  b        the web server on :80 has died
+a# get http://10.0.0.2/  (1 times)
+   1  error: Get "http://10.0.0.2/": dial tcp 10.0.0.2:80: connect: connection refused
+  ok  nobody answers any more
   a        /etc/greeting
 a# cat /etc/greeting
   ok  nothing in it
@@ -89,7 +96,7 @@ b# ip link show eth0
   b        eth0 is plugged in
 b# ip link show eth0
 
-OK: a-story: all 4 expectations hold (TIME)
+OK: a-story: all 5 expectations hold (TIME)
 `
 	if text != want {
 		t.Errorf("told:\n%s\nwant:\n%s", text, want)
@@ -110,6 +117,7 @@ func TestFailures(t *testing.T) {
 		{"too few words", "on a\n", "usage: on HOST CMD..."},
 		{"no server", "get a http://127.0.0.1/\n", "connection refused"},
 		{"waits in vain", "await 100ms never a echo again\n", "after 100ms: a: no match for never in\nagain"},
+		{"no such server", "silence a :80\n", "a serves nothing on :80"},
 		{"bad pattern", "on a true\nexpect ( 'x'\n", "error parsing regexp"},
 		{"no command", "frobnicate\n", `unknown command "frobnicate"`},
 		{"bad address", "bridge lan\nnic a eth0 lan nonsense\n", "a: nic eth0: invalid CIDR address: nonsense"},
