@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/lvsctl/lvsctl/lvs"
 )
@@ -50,70 +51,72 @@ const (
 const deprecated = "connecttimeout directive deprecated in favour of negotiatetimeout"
 
 // directives is the language. "virtual" and "virtual6" are not here: they begin
-// a block.
-var directives = map[string]directive{
-	"checktimeout":     {where: both, take: count("invalid check timeout", false)},
-	"negotiatetimeout": {where: both, take: count("invalid negotiate timeout", false)},
-	"checkinterval": {where: both, take: byScope(count("invalid check interval", true),
-		count("invalid checkinterval", true))},
-	"checkcount":   {where: both, take: count("invalid check count", true)},
-	"failurecount": {where: both, take: count("invalid failure count", true)},
-	"connecttimeout": {where: both, take: func(string, scope) (string, string) {
-		return "", deprecated
-	}},
-	"timeout": {where: top, take: func(string, scope) (string, string) {
-		return "", "timeout directive deprecated in favour of checktimeout and negotiatetimeout"
-	}},
-	"fallback":         {where: both, style: server},
-	"fallback6":        {where: both, style: server},
-	"fallbackcommand":  {where: both, style: loose, take: fallbackCommand},
-	"quiescent":        {where: both, style: whole, take: yesNo("quiescent")},
-	"cleanstop":        {where: both, style: whole, take: yesNo("cleanstop")},
-	"emailalert":       {where: both, style: list, take: mailList},
-	"emailalertfreq":   {where: both, take: mailFrequency},
-	"emailalertstatus": {where: both, style: whole, take: mailStates},
-	"smtp":             {where: both, take: matching(`^[0-9A-Za-z._+-]+`, "invalid SMTP server address")},
+// a block. It is made when it is first needed, as patterns are.
+var directives = sync.OnceValue(func() map[string]directive {
+	return map[string]directive{
+		"checktimeout":     {where: both, take: count("invalid check timeout", false)},
+		"negotiatetimeout": {where: both, take: count("invalid negotiate timeout", false)},
+		"checkinterval": {where: both, take: byScope(count("invalid check interval", true),
+			count("invalid checkinterval", true))},
+		"checkcount":   {where: both, take: count("invalid check count", true)},
+		"failurecount": {where: both, take: count("invalid failure count", true)},
+		"connecttimeout": {where: both, take: func(string, scope) (string, string) {
+			return "", deprecated
+		}},
+		"timeout": {where: top, take: func(string, scope) (string, string) {
+			return "", "timeout directive deprecated in favour of checktimeout and negotiatetimeout"
+		}},
+		"fallback":         {where: both, style: server},
+		"fallback6":        {where: both, style: server},
+		"fallbackcommand":  {where: both, style: loose, take: fallbackCommand},
+		"quiescent":        {where: both, style: whole, take: yesNo("quiescent")},
+		"cleanstop":        {where: both, style: whole, take: yesNo("cleanstop")},
+		"emailalert":       {where: both, style: list, take: mailList},
+		"emailalertfreq":   {where: both, take: mailFrequency},
+		"emailalertstatus": {where: both, style: whole, take: mailStates},
+		"smtp":             {where: both, take: matching(`^[0-9A-Za-z._+-]+`, "invalid SMTP server address")},
 
-	"autoreload":     {where: top, style: whole, take: yesNo("autoreload")},
-	"callback":       {where: top, style: quoted, take: inQuotes("")},
-	"logfile":        {where: top, style: quoted, take: inQuotes("")},
-	"execute":        {where: top, style: whole, take: rest("")},
-	"fork":           {where: top, style: whole, take: yesNo("fork")},
-	"supervised":     {where: top, style: whole, take: yesNo("supervised")},
-	"readdquiescent": {where: top, style: whole, take: yesNo("readdquiescent")},
-	"emailalertfrom": {where: top, style: whole, take: rest("no email from address specified")},
-	"maintenancedir": {where: top, style: whole, take: rest("maintenance directory not specified")},
+		"autoreload":     {where: top, style: whole, take: yesNo("autoreload")},
+		"callback":       {where: top, style: quoted, take: inQuotes("")},
+		"logfile":        {where: top, style: quoted, take: inQuotes("")},
+		"execute":        {where: top, style: whole, take: rest("")},
+		"fork":           {where: top, style: whole, take: yesNo("fork")},
+		"supervised":     {where: top, style: whole, take: yesNo("supervised")},
+		"readdquiescent": {where: top, style: whole, take: yesNo("readdquiescent")},
+		"emailalertfrom": {where: top, style: whole, take: rest("no email from address specified")},
+		"maintenancedir": {where: top, style: whole, take: rest("maintenance directory not specified")},
 
-	"real":         {where: inner, style: server},
-	"real6":        {where: inner, style: server},
-	"request":      {where: inner, style: quoted, take: inQuotes("no request string specified")},
-	"receive":      {where: inner, style: quoted, take: inQuotes("invalid receive string")},
-	"checktype":    {where: inner, take: checkType},
-	"checkcommand": {where: inner, style: loose, take: quotesOrRest("invalid check command")},
-	"checkport":    {where: inner, take: checkPort},
-	"login":        {where: inner, style: quoted, take: inQuotes("invalid login string")},
-	"passwd":       {where: inner, style: quoted, take: inQuotes("invalid password")},
-	"database":     {where: inner, style: quoted, take: inQuotes("invalid database")},
-	"secret":       {where: inner, style: quoted, take: inQuotes("invalid secret")},
-	"load":         {where: inner, style: quoted, take: load},
-	"scheduler": {where: inner, take: matching(`[a-z]+`,
-		"invalid scheduler, should be only lowercase letters (a-z)")},
-	"persistent":  {where: inner, take: matching(`[0-9]+`, "invalid persistent timeout")},
-	"schedflags":  {where: inner, take: matching(`[^\t-\r ]+`, "invalid sched-flags")},
-	"netmask":     {where: inner, style: whole, take: rest("")}, // by family, see block
-	"protocol":    {where: inner, take: matching(`[0-9A-Za-z_]+`, "invalid protocol")},
-	"ops":         {where: inner, style: whole, take: yesNo("ops")},
-	"service":     {where: inner, take: serviceName},
-	"httpmethod":  {where: inner, take: httpMethod},
-	"virtualhost": {where: inner, style: list, take: virtualHost},
-	"monitorfile": {where: inner, style: loose, take: quotesOrRest(monitorRefused + ": No such file or directory")},
-	"servicename": {where: inner, style: whole, take: rest("")},
-	"comment":     {where: inner, style: whole, take: rest("")},
-}
+		"real":         {where: inner, style: server},
+		"real6":        {where: inner, style: server},
+		"request":      {where: inner, style: quoted, take: inQuotes("no request string specified")},
+		"receive":      {where: inner, style: quoted, take: inQuotes("invalid receive string")},
+		"checktype":    {where: inner, take: checkType},
+		"checkcommand": {where: inner, style: loose, take: quotesOrRest("invalid check command")},
+		"checkport":    {where: inner, take: checkPort},
+		"login":        {where: inner, style: quoted, take: inQuotes("invalid login string")},
+		"passwd":       {where: inner, style: quoted, take: inQuotes("invalid password")},
+		"database":     {where: inner, style: quoted, take: inQuotes("invalid database")},
+		"secret":       {where: inner, style: quoted, take: inQuotes("invalid secret")},
+		"load":         {where: inner, style: quoted, take: load},
+		"scheduler": {where: inner, take: matching(`[a-z]+`,
+			"invalid scheduler, should be only lowercase letters (a-z)")},
+		"persistent":  {where: inner, take: matching(`[0-9]+`, "invalid persistent timeout")},
+		"schedflags":  {where: inner, take: matching(`[^\t-\r ]+`, "invalid sched-flags")},
+		"netmask":     {where: inner, style: whole, take: rest("")}, // by family, see block
+		"protocol":    {where: inner, take: matching(`[0-9A-Za-z_]+`, "invalid protocol")},
+		"ops":         {where: inner, style: whole, take: yesNo("ops")},
+		"service":     {where: inner, take: serviceName},
+		"httpmethod":  {where: inner, take: httpMethod},
+		"virtualhost": {where: inner, style: list, take: virtualHost},
+		"monitorfile": {where: inner, style: loose, take: quotesOrRest(monitorRefused + ": No such file or directory")},
+		"servicename": {where: inner, style: whole, take: rest("")},
+		"comment":     {where: inner, style: whole, take: rest("")},
+	}
+})
 
 // directiveNamed finds a directive by its exact name.
 func directiveNamed(name string) (directive, bool) {
-	d, ok := directives[name]
+	d, ok := directives()[name]
 	d.name = name
 	return d, ok
 }
@@ -121,7 +124,7 @@ func directiveNamed(name string) (directive, bool) {
 // directiveNames are all directives of a scope, for hints.
 func directiveNames(in scope) []string {
 	all := []string{"virtual", "virtual6"}
-	for name, d := range directives {
+	for name, d := range directives() {
 		if d.where&in != 0 {
 			all = append(all, name)
 		}
