@@ -102,3 +102,29 @@ type Connection struct {
 	Expires  time.Duration
 	PE, Data string // persistence engine and what it keys on
 }
+
+// Detail is how much of a destination a [View] has to know.
+type Detail uint8
+
+// Details of a view. An outline lacks a destination's tunnel, thresholds,
+// persistence templates and counters, or has them: it does not tell.
+const (
+	Full Detail = iota
+	Outline
+	OutlineAndTunnels
+)
+
+// View is one sighting of a kernel's table for those who go through it once: the
+// destinations of a service are there when they are asked for, and not all at
+// once. To decide about changes, take a [State].
+type View struct {
+	Services State // in the kernel's order; their Destinations need not be set
+	// Destinations returns those of Services[i], in the kernel's order. They
+	// are good until the next call.
+	Destinations func(i int) ([]DestinationState, error)
+}
+
+// View is the state as a view that knows everything.
+func (s State) View() View {
+	return View{s, func(i int) ([]DestinationState, error) { return s[i].Destinations, nil }}
+}

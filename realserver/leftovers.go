@@ -95,9 +95,9 @@ func Leftovers(files []File, s Setup) []Finding {
 		case strings.HasPrefix(f.Path, "/etc/sysctl"):
 			l.sysctls(f)
 		case strings.HasPrefix(f.Path, "/etc/network/"):
-			l.lines(f, interfacesLine)
+			l.lines(f, interfacesLine.re())
 		default:
-			l.lines(f, shellLine)
+			l.lines(f, shellLine.re())
 		}
 	}
 	return l.found
@@ -136,10 +136,10 @@ func (l *leftovers) ifcfg(f File) {
 }
 
 // setting is a line of sysctl.conf, or of a script.
-var setting = regexp.MustCompile(`net[./]ipv4[./]conf[./]([^./\s]+)[./](arp_ignore|arp_announce|rp_filter)\s*=\s*"?(\d+)`)
+var setting = pattern{src: `net[./]ipv4[./]conf[./]([^./\s]+)[./](arp_ignore|arp_announce|rp_filter)\s*=\s*"?(\d+)`}
 
 // written is the same through /proc: echo "1" >/proc/sys/net/ipv4/conf/lo/arp_ignore
-var written = regexp.MustCompile(`echo\s+"?(\d+)"?\s*>+\s*/proc/sys/net/ipv4/conf/([^/\s]+)/(arp_ignore|arp_announce|rp_filter)`)
+var written = pattern{src: `echo\s+"?(\d+)"?\s*>+\s*/proc/sys/net/ipv4/conf/([^/\s]+)/(arp_ignore|arp_announce|rp_filter)`}
 
 // assignment is a setting that a file makes.
 type assignment struct {
@@ -153,10 +153,10 @@ func assignments(f File) []assignment {
 		if comment(line) {
 			continue
 		}
-		if m := setting.FindStringSubmatch(line); m != nil {
+		if m := setting.re().FindStringSubmatch(line); m != nil {
 			list = append(list, assignment{n + 1, m[1], m[2], m[3]})
 		}
-		if m := written.FindStringSubmatch(line); m != nil {
+		if m := written.re().FindStringSubmatch(line); m != nil {
 			list = append(list, assignment{n + 1, m[2], m[3], m[1]})
 		}
 	}
@@ -206,9 +206,9 @@ func (l *leftovers) rpFilter(a assignment, where string) {
 
 var (
 	// shellLine is a line of a script that raises an address or sets a route.
-	shellLine = regexp.MustCompile(`\b(ifconfig\s+\S+\s|ip\s+(-\S+\s+)*a(d|dd|ddr|ddress)?\s+(add|replace)\s|route\s+add\s|ip\s+(-\S+\s+)*r(oute)?\s+(add|replace)\s)`)
+	shellLine = pattern{src: `\b(ifconfig\s+\S+\s|ip\s+(-\S+\s+)*a(d|dd|ddr|ddress)?\s+(add|replace)\s|route\s+add\s|ip\s+(-\S+\s+)*r(oute)?\s+(add|replace)\s)`}
 	// interfacesLine is one of /etc/network/interfaces that does.
-	interfacesLine = regexp.MustCompile(`^\s*(address|up|post-up|pre-up)\s`)
+	interfacesLine = pattern{src: `^\s*(address|up|post-up|pre-up)\s`}
 )
 
 // lines looks for lines that match and name a VIP, itself or by a variable that was
@@ -233,12 +233,12 @@ func (l *leftovers) lines(f File, kind *regexp.Regexp) {
 	}
 }
 
-var assigned = regexp.MustCompile(`(?m)^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=["']?([0-9a-fA-F.:]+)["']?\s*(?:#.*)?$`)
+var assigned = pattern{src: `(?m)^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=["']?([0-9a-fA-F.:]+)["']?\s*(?:#.*)?$`}
 
 // variables are the names that a script gives to VIPs.
 func (l *leftovers) variables(f File) map[string]netip.Addr {
 	names := map[string]netip.Addr{}
-	for _, m := range assigned.FindAllStringSubmatch(f.Text, -1) {
+	for _, m := range assigned.re().FindAllStringSubmatch(f.Text, -1) {
 		if ip, err := netip.ParseAddr(m[2]); err == nil && slices.Contains(l.setup.VIPs, ip) {
 			names[m[1]] = ip
 		}

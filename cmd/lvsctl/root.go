@@ -37,10 +37,9 @@ manner: --help ends in an example, -o json is for programs, errors name what to
 do next, and nothing changes unless the verb says so.`,
 		Example: `  lvsctl ipvsadm -Ln            # what this director forwards
   lvsctl install-links          # be ipvsadm from now on`,
-		Args:                       knownCommand,
-		SilenceUsage:               true,
-		SuggestionsMinimumDistance: 2,
-		SilenceErrors:              true,
+		Args:          knownCommand,
+		SilenceUsage:  true,
+		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -100,6 +99,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	err := fmt.Errorf("unknown command %q", args[0])
+	cmd.SuggestionsMinimumDistance = 2 // letters that may be wrong; cobra's default is for its own message only
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		err = fmt.Errorf("%w; did you mean %q?", err, near[0])
 	}

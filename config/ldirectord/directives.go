@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/lvsctl/lvsctl/lvs"
 )
@@ -50,70 +51,72 @@ const (
 const deprecated = "connecttimeout directive deprecated in favour of negotiatetimeout"
 
 // directives is the language. "virtual" and "virtual6" are not here: they begin
-// a block.
-var directives = map[string]directive{
-	"checktimeout":     {where: both, take: count("invalid check timeout", false)},
-	"negotiatetimeout": {where: both, take: count("invalid negotiate timeout", false)},
-	"checkinterval": {where: both, take: byScope(count("invalid check interval", true),
-		count("invalid checkinterval", true))},
-	"checkcount":   {where: both, take: count("invalid check count", true)},
-	"failurecount": {where: both, take: count("invalid failure count", true)},
-	"connecttimeout": {where: both, take: func(string, scope) (string, string) {
-		return "", deprecated
-	}},
-	"timeout": {where: top, take: func(string, scope) (string, string) {
-		return "", "timeout directive deprecated in favour of checktimeout and negotiatetimeout"
-	}},
-	"fallback":         {where: both, style: server},
-	"fallback6":        {where: both, style: server},
-	"fallbackcommand":  {where: both, style: loose, take: fallbackCommand},
-	"quiescent":        {where: both, style: whole, take: yesNo("quiescent")},
-	"cleanstop":        {where: both, style: whole, take: yesNo("cleanstop")},
-	"emailalert":       {where: both, style: list, take: mailList},
-	"emailalertfreq":   {where: both, take: mailFrequency},
-	"emailalertstatus": {where: both, style: whole, take: mailStates},
-	"smtp":             {where: both, take: matching(`^[0-9A-Za-z._+-]+`, "invalid SMTP server address")},
+// a block. It is made when it is first needed, as patterns are.
+var directives = sync.OnceValue(func() map[string]directive {
+	return map[string]directive{
+		"checktimeout":     {where: both, take: count("invalid check timeout", false)},
+		"negotiatetimeout": {where: both, take: count("invalid negotiate timeout", false)},
+		"checkinterval": {where: both, take: byScope(count("invalid check interval", true),
+			count("invalid checkinterval", true))},
+		"checkcount":   {where: both, take: count("invalid check count", true)},
+		"failurecount": {where: both, take: count("invalid failure count", true)},
+		"connecttimeout": {where: both, take: func(string, scope) (string, string) {
+			return "", deprecated
+		}},
+		"timeout": {where: top, take: func(string, scope) (string, string) {
+			return "", "timeout directive deprecated in favour of checktimeout and negotiatetimeout"
+		}},
+		"fallback":         {where: both, style: server},
+		"fallback6":        {where: both, style: server},
+		"fallbackcommand":  {where: both, style: loose, take: fallbackCommand},
+		"quiescent":        {where: both, style: whole, take: yesNo("quiescent")},
+		"cleanstop":        {where: both, style: whole, take: yesNo("cleanstop")},
+		"emailalert":       {where: both, style: list, take: mailList},
+		"emailalertfreq":   {where: both, take: mailFrequency},
+		"emailalertstatus": {where: both, style: whole, take: mailStates},
+		"smtp":             {where: both, take: matching(`^[0-9A-Za-z._+-]+`, "invalid SMTP server address")},
 
-	"autoreload":     {where: top, style: whole, take: yesNo("autoreload")},
-	"callback":       {where: top, style: quoted, take: inQuotes("")},
-	"logfile":        {where: top, style: quoted, take: inQuotes("")},
-	"execute":        {where: top, style: whole, take: rest("")},
-	"fork":           {where: top, style: whole, take: yesNo("fork")},
-	"supervised":     {where: top, style: whole, take: yesNo("supervised")},
-	"readdquiescent": {where: top, style: whole, take: yesNo("readdquiescent")},
-	"emailalertfrom": {where: top, style: whole, take: rest("no email from address specified")},
-	"maintenancedir": {where: top, style: whole, take: rest("maintenance directory not specified")},
+		"autoreload":     {where: top, style: whole, take: yesNo("autoreload")},
+		"callback":       {where: top, style: quoted, take: inQuotes("")},
+		"logfile":        {where: top, style: quoted, take: inQuotes("")},
+		"execute":        {where: top, style: whole, take: rest("")},
+		"fork":           {where: top, style: whole, take: yesNo("fork")},
+		"supervised":     {where: top, style: whole, take: yesNo("supervised")},
+		"readdquiescent": {where: top, style: whole, take: yesNo("readdquiescent")},
+		"emailalertfrom": {where: top, style: whole, take: rest("no email from address specified")},
+		"maintenancedir": {where: top, style: whole, take: rest("maintenance directory not specified")},
 
-	"real":         {where: inner, style: server},
-	"real6":        {where: inner, style: server},
-	"request":      {where: inner, style: quoted, take: inQuotes("no request string specified")},
-	"receive":      {where: inner, style: quoted, take: inQuotes("invalid receive string")},
-	"checktype":    {where: inner, take: checkType},
-	"checkcommand": {where: inner, style: loose, take: quotesOrRest("invalid check command")},
-	"checkport":    {where: inner, take: checkPort},
-	"login":        {where: inner, style: quoted, take: inQuotes("invalid login string")},
-	"passwd":       {where: inner, style: quoted, take: inQuotes("invalid password")},
-	"database":     {where: inner, style: quoted, take: inQuotes("invalid database")},
-	"secret":       {where: inner, style: quoted, take: inQuotes("invalid secret")},
-	"load":         {where: inner, style: quoted, take: load},
-	"scheduler": {where: inner, take: matching(`[a-z]+`,
-		"invalid scheduler, should be only lowercase letters (a-z)")},
-	"persistent":  {where: inner, take: matching(`[0-9]+`, "invalid persistent timeout")},
-	"schedflags":  {where: inner, take: matching(`[^\t-\r ]+`, "invalid sched-flags")},
-	"netmask":     {where: inner, style: whole, take: rest("")}, // by family, see block
-	"protocol":    {where: inner, take: matching(`[0-9A-Za-z_]+`, "invalid protocol")},
-	"ops":         {where: inner, style: whole, take: yesNo("ops")},
-	"service":     {where: inner, take: serviceName},
-	"httpmethod":  {where: inner, take: httpMethod},
-	"virtualhost": {where: inner, style: list, take: virtualHost},
-	"monitorfile": {where: inner, style: loose, take: quotesOrRest(monitorRefused + ": No such file or directory")},
-	"servicename": {where: inner, style: whole, take: rest("")},
-	"comment":     {where: inner, style: whole, take: rest("")},
-}
+		"real":         {where: inner, style: server},
+		"real6":        {where: inner, style: server},
+		"request":      {where: inner, style: quoted, take: inQuotes("no request string specified")},
+		"receive":      {where: inner, style: quoted, take: inQuotes("invalid receive string")},
+		"checktype":    {where: inner, take: checkType},
+		"checkcommand": {where: inner, style: loose, take: quotesOrRest("invalid check command")},
+		"checkport":    {where: inner, take: checkPort},
+		"login":        {where: inner, style: quoted, take: inQuotes("invalid login string")},
+		"passwd":       {where: inner, style: quoted, take: inQuotes("invalid password")},
+		"database":     {where: inner, style: quoted, take: inQuotes("invalid database")},
+		"secret":       {where: inner, style: quoted, take: inQuotes("invalid secret")},
+		"load":         {where: inner, style: quoted, take: load},
+		"scheduler": {where: inner, take: matching(`[a-z]+`,
+			"invalid scheduler, should be only lowercase letters (a-z)")},
+		"persistent":  {where: inner, take: matching(`[0-9]+`, "invalid persistent timeout")},
+		"schedflags":  {where: inner, take: matching(`[^\t-\r ]+`, "invalid sched-flags")},
+		"netmask":     {where: inner, style: whole, take: rest("")}, // by family, see block
+		"protocol":    {where: inner, take: matching(`[0-9A-Za-z_]+`, "invalid protocol")},
+		"ops":         {where: inner, style: whole, take: yesNo("ops")},
+		"service":     {where: inner, take: serviceName},
+		"httpmethod":  {where: inner, take: httpMethod},
+		"virtualhost": {where: inner, style: list, take: virtualHost},
+		"monitorfile": {where: inner, style: loose, take: quotesOrRest(monitorRefused + ": No such file or directory")},
+		"servicename": {where: inner, style: whole, take: rest("")},
+		"comment":     {where: inner, style: whole, take: rest("")},
+	}
+})
 
 // directiveNamed finds a directive by its exact name.
 func directiveNamed(name string) (directive, bool) {
-	d, ok := directives[name]
+	d, ok := directives()[name]
 	d.name = name
 	return d, ok
 }
@@ -121,7 +124,7 @@ func directiveNamed(name string) (directive, bool) {
 // directiveNames are all directives of a scope, for hints.
 func directiveNames(in scope) []string {
 	all := []string{"virtual", "virtual6"}
-	for name, d := range directives {
+	for name, d := range directives() {
 		if d.where&in != 0 {
 			all = append(all, name)
 		}
@@ -158,14 +161,14 @@ func byScope(global, virtual taker) taker {
 	}
 }
 
-var digits = regexp.MustCompile(`[0-9]+`)
+var digits = pattern{src: `[0-9]+`}
 
 // count takes the first digits of a value. Nought is refused where it is
 // written "0"; written "00" ldirectord lets it pass, but for the global
 // timeouts. Global refusals end with the word "value".
 func count(refusal string, zeros bool) taker {
 	return func(v string, in scope) (string, string) {
-		n := digits.FindString(v)
+		n := digits.re().FindString(v)
 		bad := n == "" || n == "0" || in == top && !zeros && strings.Trim(n, "0") == ""
 		switch {
 		case bad && in == top:
@@ -259,34 +262,34 @@ func withSlash(request string) string {
 	return "/" + request
 }
 
-var words = regexp.MustCompile(`[0-9A-Za-z_]+`)
+var words = pattern{src: `[0-9A-Za-z_]+`}
 
 func load(v string, in scope) (string, string) {
 	s, refusal := inQuotes("invalid string for load testing")(v, in)
 	if refusal != "" {
 		return "", refusal
 	}
-	w := words.FindString(s)
+	w := words.re().FindString(s)
 	if w == "" {
 		return "", "invalid string for load testing"
 	}
 	return w, ""
 }
 
-var dashed = regexp.MustCompile(`[0-9A-Za-z_-]+`)
+var dashed = pattern{src: `[0-9A-Za-z_-]+`}
 
 func checkType(v string, _ scope) (string, string) {
-	if n := digits.FindString(v); n != "" {
+	if n := digits.re().FindString(v); n != "" {
 		return n, ""
 	}
-	if t := dashed.FindString(v); slices.Contains(checkTypes, t) {
+	if t := dashed.re().FindString(v); slices.Contains(checkTypes, t) {
 		return t, ""
 	}
 	return "", `checktype must be "connect", "negotiate", "on", "off", "ping", "external", "external-perl" or a positive number`
 }
 
 func checkPort(v string, _ scope) (string, string) {
-	n := digits.FindString(v)
+	n := digits.re().FindString(v)
 	if n == "" {
 		return "", "invalid port"
 	}
@@ -297,7 +300,7 @@ func checkPort(v string, _ scope) (string, string) {
 }
 
 func serviceName(v string, _ scope) (string, string) {
-	if s := words.FindString(v); slices.Contains(serviceNames, s) {
+	if s := words.re().FindString(v); slices.Contains(serviceNames, s) {
 		return s, ""
 	}
 	return "", "service must be dns, ftp, http, https, http_proxy, imap, imaps, ldap, ldaps, mysql, nntp, none, " +
@@ -305,22 +308,22 @@ func serviceName(v string, _ scope) (string, string) {
 }
 
 func httpMethod(v string, _ scope) (string, string) {
-	if m := strings.ToUpper(words.FindString(v)); m == "GET" || m == "HEAD" {
+	if m := strings.ToUpper(words.re().FindString(v)); m == "GET" || m == "HEAD" {
 		return m, ""
 	}
 	return "", "httpmethod must be GET or HEAD"
 }
 
-var upToQuote = regexp.MustCompile(`^"?([^"]*)`)
+var upToQuote = pattern{src: `^"?([^"]*)`}
 
 func virtualHost(v string, _ scope) (string, string) {
-	return upToQuote.FindStringSubmatch(v)[1], ""
+	return upToQuote.re().FindStringSubmatch(v)[1], ""
 }
 
-var enclosed = regexp.MustCompile(`^"([^"]*)"$`)
+var enclosed = pattern{src: `^"([^"]*)"$`}
 
 func mailList(v string, _ scope) (string, string) {
-	if m := enclosed.FindStringSubmatch(v); m != nil {
+	if m := enclosed.re().FindStringSubmatch(v); m != nil {
 		v = m[1]
 	}
 	if v == "" {
@@ -329,20 +332,20 @@ func mailList(v string, _ scope) (string, string) {
 	return v, ""
 }
 
-var leadingDigits = regexp.MustCompile(`^[0-9]+`)
+var leadingDigits = pattern{src: `^[0-9]+`}
 
 func mailFrequency(v string, _ scope) (string, string) {
-	if n := leadingDigits.FindString(v); n != "" {
+	if n := leadingDigits.re().FindString(v); n != "" {
 		return n, ""
 	}
 	return "", "invalid email alert frequency"
 }
 
-var commas = regexp.MustCompile(`[\t-\r ]*,[\t-\r ]*`)
+var commas = pattern{src: `[\t-\r ]*,[\t-\r ]*`}
 
 // mailStates takes a list of states. An empty one is as good as none.
 func mailStates(v string, _ scope) (string, string) {
-	states := commas.Split(v, -1)
+	states := commas.re().Split(v, -1)
 	for len(states) > 0 && states[len(states)-1] == "" {
 		states = states[:len(states)-1]
 	}
@@ -361,7 +364,7 @@ func mailStates(v string, _ scope) (string, string) {
 	return strings.Join(states, ","), ""
 }
 
-var dottedQuad = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`)
+var dottedQuad = pattern{src: `^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`}
 
 func acceptNetmask(v string, f lvs.Family) string {
 	if f == lvs.IPv6 {
@@ -370,7 +373,7 @@ func acceptNetmask(v string, f lvs.Family) string {
 		}
 		return ""
 	}
-	if !dottedQuad.MatchString(v) {
+	if !dottedQuad.re().MatchString(v) {
 		return "invalid netmask: dotted quad notation is required"
 	}
 	return ""

@@ -53,7 +53,7 @@ func (r *reader) guess(l *Line, text string, in scope, refusal string) {
 
 // reachesEnd tells whether a value goes on to the end of its line.
 func reachesEnd(key string) bool {
-	d, ok := directives[key]
+	d, ok := directives()[key]
 	return ok && d.style != word && d.style != quoted
 }
 
@@ -136,7 +136,7 @@ func (g *guessed) fixName() {
 }
 
 func known(name string) bool {
-	_, ok := directives[name]
+	_, ok := directives()[name]
 	return ok || name == "virtual" || name == "virtual6"
 }
 
@@ -498,7 +498,7 @@ func plainWords(refusal string) string {
 
 // valueHint says what to write.
 func valueHint(key, value string) string {
-	w := dashed.FindString(value)
+	w := dashed.re().FindString(value)
 	switch key {
 	case "service":
 		return orElse(didYouMean(w, serviceNames), serviceHint(w))

@@ -305,7 +305,7 @@ func (r *reader) accept(text string, in scope) (*stmt, string) {
 }
 
 func supervised(text string) (*stmt, string) {
-	st := &stmt{directive: directives["supervised"]}
+	st := &stmt{directive: directives()["supervised"]}
 	st.name = "supervised"
 	key, value, ok := splitDirective(text)
 	switch {

@@ -3,7 +3,6 @@ package ldirectord
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -17,20 +16,20 @@ type head struct {
 }
 
 var (
-	headName = regexp.MustCompile(`^([0-9A-Za-z._+-]+):([0-9A-Za-z_-]+)`)
-	headIPv6 = regexp.MustCompile(`^\[([0-9A-Fa-f:]+)\]:([0-9A-Za-z_-]+)`)
+	headName = pattern{src: `^([0-9A-Za-z._+-]+):([0-9A-Za-z_-]+)`}
+	headIPv6 = pattern{src: `^\[([0-9A-Fa-f:]+)\]:([0-9A-Za-z_-]+)`}
 )
 
 // readHead reads the value of virtual= or virtual6=, as ldirectord does: what
 // follows the address does not matter.
 func readHead(v string, f lvs.Family) (*head, string) {
-	if m := headName.FindStringSubmatch(v); m != nil {
+	if m := headName.re().FindStringSubmatch(v); m != nil {
 		return &head{host: m[1], port: m[2]}, ""
 	}
-	if mark := leadingDigits.FindString(v); mark != "" {
+	if mark := leadingDigits.re().FindString(v); mark != "" {
 		return &head{mark: mark}, ""
 	}
-	m := headIPv6.FindStringSubmatch(v)
+	m := headIPv6.re().FindStringSubmatch(v)
 	if m == nil {
 		return nil, "invalid address for virtual server"
 	}
@@ -79,20 +78,20 @@ type note struct{ text, hint string }
 const host = `[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+|[A-Za-z0-9.-]+|\[[0-9A-f:]+\]`
 
 var (
-	realLine = regexp.MustCompile(`(` + host + `)(?:->(` + host + `))?(?::([A-Za-z0-9_-]+))?[\t-\r ]+(.*)`)
+	realLine = pattern{src: `(` + host + `)(?:->(` + host + `))?(?::([A-Za-z0-9_-]+))?[\t-\r ]+(.*)`}
 
-	realMethod  = regexp.MustCompile(`([0-9A-Za-z_]+)(.*)`)
-	realWeight  = regexp.MustCompile(`[\t-\r ]+([0-9]+)(.*)`)
-	realStrings = regexp.MustCompile(`[\t-\r ]+"(.*)"[, ][\t-\r ]*"(.*)"(.*)`)
-	realLower   = regexp.MustCompile(`[\t-\r ]+l:([0-9]+)(.*)`)
-	realUpper   = regexp.MustCompile(`[\t-\r ]+u:([0-9]+)(.*)`)
+	realMethod  = pattern{src: `([0-9A-Za-z_]+)(.*)`}
+	realWeight  = pattern{src: `[\t-\r ]+([0-9]+)(.*)`}
+	realStrings = pattern{src: `[\t-\r ]+"(.*)"[, ][\t-\r ]*"(.*)"(.*)`}
+	realLower   = pattern{src: `[\t-\r ]+l:([0-9]+)(.*)`}
+	realUpper   = pattern{src: `[\t-\r ]+u:([0-9]+)(.*)`}
 )
 
 // readReal reads the value of real= or real6=. It finds what was meant, which
 // for a line that ldirectord takes is what ldirectord finds, unless there are
 // notes.
 func readReal(v string) *real {
-	m := realLine.FindStringSubmatchIndex(v)
+	m := realLine.re().FindStringSubmatchIndex(v)
 	if m == nil {
 		return &real{format: "invalid address for real server (wrong format)"}
 	}
@@ -116,7 +115,7 @@ func (r *real) passedOver(text string) {
 
 // readFlags reads what is behind the address.
 func (r *real) readFlags(flags string) {
-	m := realMethod.FindStringSubmatchIndex(flags)
+	m := realMethod.re().FindStringSubmatchIndex(flags)
 	if m == nil || !slices.Contains(methodNames, flags[m[2]:m[3]]) {
 		r.rest = "forward method must be gate, masq or ipip"
 		if m != nil {
@@ -144,10 +143,10 @@ type peerFlags struct {
 // ldirectordFlags takes one thing after the other out of the flags, each time
 // forgetting all that stood before it.
 func ldirectordFlags(flags string) (p peerFlags) {
-	if m := realWeight.FindStringSubmatch(flags); m != nil {
+	if m := realWeight.re().FindStringSubmatch(flags); m != nil {
 		p.weight, flags = m[1], m[2]
 	}
-	if m := realStrings.FindStringSubmatch(flags); m != nil {
+	if m := realStrings.re().FindStringSubmatch(flags); m != nil {
 		p.request, p.receive, p.own, flags = withSlash(m[1]), m[2], true, m[3]
 		// A request with a slash in front makes ldirectord forget the match,
 		// and with it the receive string and the rest of the line.
@@ -156,10 +155,10 @@ func ldirectordFlags(flags string) (p peerFlags) {
 			return p
 		}
 	}
-	if m := realLower.FindStringSubmatch(flags); m != nil {
+	if m := realLower.re().FindStringSubmatch(flags); m != nil {
 		p.lower, flags = m[1], m[2]
 	}
-	if m := realUpper.FindStringSubmatch(flags); m != nil {
+	if m := realUpper.re().FindStringSubmatch(flags); m != nil {
 		p.upper, flags = m[1], m[2]
 	}
 	if strings.TrimSpace(flags) != "" {
@@ -176,29 +175,29 @@ func (r *real) meantFlags(flags string) {
 	if quoteAt > 0 {
 		// The blank in front of the strings belongs to them.
 		before, after = flags[:quoteAt-1], flags[quoteAt-1:]
-		if m := realStrings.FindStringSubmatch(after); m != nil {
+		if m := realStrings.re().FindStringSubmatch(after); m != nil {
 			r.own, r.request, r.receive, after = true, withSlash(m[1]), m[2], m[3]
 		}
 	}
-	if m := realWeight.FindStringSubmatch(before); m != nil {
+	if m := realWeight.re().FindStringSubmatch(before); m != nil {
 		r.weight = m[1]
 	}
 	for _, part := range []string{before, after} {
-		if m := realLower.FindStringSubmatch(part); m != nil {
+		if m := realLower.re().FindStringSubmatch(part); m != nil {
 			r.lower = m[1]
 		}
-		if m := realUpper.FindStringSubmatch(part); m != nil {
+		if m := realUpper.re().FindStringSubmatch(part); m != nil {
 			r.upper = m[1]
 		}
 	}
 	r.leftOver(before, after)
 }
 
-var understood = regexp.MustCompile(`[\t-\r ]+(?:[lu]:)?[0-9]+`)
+var understood = pattern{src: `[\t-\r ]+(?:[lu]:)?[0-9]+`}
 
 func (r *real) leftOver(parts ...string) {
 	for _, p := range parts {
-		r.passedOver(understood.ReplaceAllString(p, ""))
+		r.passedOver(understood.re().ReplaceAllString(p, ""))
 	}
 }
 
@@ -272,7 +271,7 @@ type fallback struct {
 	found   bool
 }
 
-var trailingPort = regexp.MustCompile(`:([A-Za-z0-9_-]+)$`)
+var trailingPort = pattern{src: `:([A-Za-z0-9_-]+)$`}
 
 // readFallback reads the value of a fallback= line: of its last two words the
 // first is the server, the second the method; a lone word is the server.
@@ -287,7 +286,7 @@ func readFallback(v string) (*fallback, string) {
 		fb.host, fb.method = w[len(w)-2], w[len(w)-1]
 		fb.passed = strings.Join(w[:len(w)-2], " ")
 	}
-	if m := trailingPort.FindStringSubmatchIndex(fb.host); m != nil {
+	if m := trailingPort.re().FindStringSubmatchIndex(fb.host); m != nil {
 		fb.port = fb.host[m[2]:]
 		fb.host = fb.host[:m[0]]
 	}

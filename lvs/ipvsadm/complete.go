@@ -122,6 +122,8 @@ func (c *completion) fits(w *word) bool {
 		return c.service != nil && c.service.short == 'f' && !c.ipv6
 	case w.opt == optFree:
 		return c.verb == VerbList
+	case c.verb == VerbList && w.opt == optSyncID:
+		return false // allowed, and useless
 	case c.seen.has(w.opt) || !(r.need | r.may | r.one).has(w.opt):
 		return false
 	}

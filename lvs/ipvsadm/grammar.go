@@ -127,7 +127,8 @@ var grammarRules = [...]rule{
 	VerbAddServer:     {name: "add-server", need: oneServer, may: serverOptions},
 	VerbEditServer:    {name: "edit-server", need: oneServer, may: serverOptions},
 	VerbDeleteServer:  {name: "delete-server", need: oneServer},
-	VerbList: {name: "list", may: views | looks,
+	// ipvsadm lets --syncid stand in a listing, where it means nothing.
+	VerbList: {name: "list", may: views | looks | 1<<optSyncID,
 		one: 1<<optService | 1<<optConnection | 1<<optTimeout | 1<<optDaemon},
 	VerbSave:        {name: "save", may: 1 << optNumeric},
 	VerbRestore:     {name: "restore"},

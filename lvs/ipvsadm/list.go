@@ -51,10 +51,16 @@ func (l *lister) title(i lvs.Info) {
 func (l *lister) heading() { l.str(headings[l.Mode]) }
 
 // table prints all services in order.
-func (l *lister) table(st lvs.State) {
-	for _, i := range serviceOrder(&l.services, st, l.NoSort) {
-		l.service(&st[i])
+func (l *lister) table(v lvs.View) error {
+	l.reserve()
+	for _, i := range serviceOrder(&l.services, v.Services, l.NoSort) {
+		ds, err := v.Destinations(i)
+		if err != nil {
+			return err
+		}
+		l.service(&v.Services[i], ds)
 	}
+	return nil
 }
 
 func serviceOrder(s *sorter, st lvs.State, kernelOrder bool) []int {
@@ -76,7 +82,7 @@ func serverOrder(s *sorter, ds []lvs.DestinationState, kernelOrder bool) []int {
 }
 
 // service prints a service and its servers.
-func (l *lister) service(s *lvs.ServiceState) {
+func (l *lister) service(s *lvs.ServiceState, ds []lvs.DestinationState) {
 	start := len(l.buf)
 	l.serviceName(&s.Service)
 	switch l.Mode {
@@ -94,8 +100,8 @@ func (l *lister) service(s *lvs.ServiceState) {
 		l.serviceDetails(&s.Service)
 	}
 	l.row()
-	for _, i := range serverOrder(&l.servers, s.Destinations, l.NoSort) {
-		l.server(&s.Service, &s.Destinations[i])
+	for _, i := range serverOrder(&l.servers, ds, l.NoSort) {
+		l.server(&s.Service, &ds[i])
 	}
 }
 

@@ -90,7 +90,7 @@ var busyListings = map[Mode]string{
 func TestListingsOfABusyService(t *testing.T) {
 	for mode, want := range busyListings {
 		l := lister{printer: &printer{}, Listing: Listing{Mode: mode, NoSort: true}}
-		l.table(busy)
+		l.table(busy.View())
 		want = strings.ReplaceAll(want, "|\n", "\n")
 		if got := string(l.buf); got != want {
 			t.Errorf("mode %d:\n%s\nwant\n%s", mode, got, want)
@@ -138,7 +138,7 @@ func (w *brokenWriter) Write(b []byte) (int, error) {
 func TestPrinterWritesInPiecesAndKeepsTheFirstError(t *testing.T) {
 	l := lister{printer: &printer{w: &brokenWriter{room: flushAt * 2}}, Listing: Listing{NoSort: true}}
 	for range 1000 {
-		l.table(busy)
+		l.table(busy.View())
 		if cap(l.buf) > 4*flushAt {
 			t.Fatalf("the printer keeps %d bytes", cap(l.buf))
 		}
@@ -171,7 +171,7 @@ func BenchmarkList(b *testing.B) {
 		out.Reset()
 		l := lister{printer: &printer{w: &out}, Listing: Listing{Mode: Stats}}
 		l.heading()
-		l.table(st)
+		l.table(st.View())
 		l.flush()
 	}
 }
@@ -183,7 +183,7 @@ func BenchmarkSave(b *testing.B) {
 	for b.Loop() {
 		out.Reset()
 		r := ruler{printer: &printer{w: &out}}
-		r.table(st, false)
+		r.table(st.View(), false)
 		r.flush()
 	}
 }

@@ -157,7 +157,7 @@ func TestAListingAsksOnceForAHost(t *testing.T) {
 	for i := range st {
 		st[i].Destinations[0].Addr = netip.MustParseAddrPort("192.0.2.1:80")
 	}
-	l.table(st)
+	l.table(st.View())
 	if names.asked != 3+3+1 {
 		t.Errorf("asked %d times for 7 hosts", names.asked)
 	}

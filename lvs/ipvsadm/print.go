@@ -3,6 +3,7 @@ package ipvsadm
 import (
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/lvsctl/lvsctl/lvs"
@@ -22,6 +23,10 @@ type printer struct {
 
 	names Names // nil: numbers only
 }
+
+// reserve makes room for a piece at once. To get there by doubling would touch
+// twice the memory.
+func (p *printer) reserve() { p.buf = slices.Grow(p.buf, flushAt+1<<10) }
 
 // row ends a line, and writes what has come together when it is much.
 func (p *printer) row() {

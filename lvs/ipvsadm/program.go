@@ -29,6 +29,22 @@ type Kernel interface {
 	Connections() iter.Seq2[lvs.Connection, error]
 }
 
+// viewer is what a Kernel may be besides: one that can be listed without all of
+// its table in memory, and faster where little of it is wanted. What it says of
+// a destination it may have from a place that is only good to look at.
+type viewer interface {
+	View(lvs.Detail) (lvs.View, error)
+}
+
+// view returns the table in at least the given detail.
+func view(k Kernel, d lvs.Detail) (lvs.View, error) {
+	if v, ok := k.(viewer); ok {
+		return v.View(d)
+	}
+	st, err := k.State()
+	return st.View(), err
+}
+
 // Program is one run of ipvsadm, ipvsadm-save or ipvsadm-restore.
 type Program struct {
 	Name   string                 // argv[0], for messages
@@ -256,13 +272,12 @@ func listingText(err error) string {
 }
 
 func (s *session) save() error {
-	st, err := s.kernel.State()
+	v, err := view(s.kernel, lvs.OutlineAndTunnels)
 	if err != nil {
 		return err
 	}
 	r := ruler{printer: &s.out}
-	r.table(st, false)
-	return nil
+	return r.table(v, false)
 }
 
 func (s *session) services(l *Listing) error {
@@ -270,15 +285,25 @@ func (s *session) services(l *Listing) error {
 	if err != nil {
 		return err
 	}
-	st, err := s.kernel.State()
+	v, err := view(s.kernel, l.Mode.detail())
 	if err != nil {
 		return err
 	}
 	text := lister{printer: &s.out, Listing: *l}
 	text.title(info)
 	text.heading()
-	text.table(st)
-	return nil
+	return text.table(v)
+}
+
+// detail is what a mode prints of a destination.
+func (m Mode) detail() lvs.Detail {
+	switch m {
+	case Plain:
+		return lvs.Outline
+	case Tunnels:
+		return lvs.OutlineAndTunnels
+	}
+	return lvs.Full
 }
 
 func (s *session) oneService(l *Listing) error {
@@ -288,7 +313,7 @@ func (s *session) oneService(l *Listing) error {
 	}
 	text := lister{printer: &s.out, Listing: *l}
 	text.heading()
-	text.service(&st)
+	text.service(&st, st.Destinations)
 	return nil
 }
 

@@ -39,23 +39,31 @@ func Save(w io.Writer, t lvs.Table) error {
 		}
 	}
 	r := ruler{printer: &printer{w: w}, whole: true}
-	r.table(st, false)
+	if err := r.table(st.View(), false); err != nil {
+		return err
+	}
 	r.flush()
 	return r.err
 }
 
 // table prints the lines that make a table.
-func (r *ruler) table(st lvs.State, kernelOrder bool) {
+func (r *ruler) table(v lvs.View, kernelOrder bool) error {
+	r.reserve()
 	var services, servers sorter
-	for _, i := range serviceOrder(&services, st, kernelOrder) {
-		s := &st[i]
-		r.service("-A", &s.Service)
+	for _, i := range serviceOrder(&services, v.Services, kernelOrder) {
+		s := &v.Services[i].Service
+		ds, err := v.Destinations(i)
+		if err != nil {
+			return err
+		}
+		r.service("-A", s)
 		r.row()
-		for _, j := range serverOrder(&servers, s.Destinations, kernelOrder) {
-			r.server("-a", &s.Service, &s.Destinations[j].Destination)
+		for _, j := range serverOrder(&servers, ds, kernelOrder) {
+			r.server("-a", s, &ds[j].Destination)
 			r.row()
 		}
 	}
+	return nil
 }
 
 func (r *ruler) change(c *lvs.Change) {

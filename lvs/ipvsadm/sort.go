@@ -3,6 +3,7 @@ package ipvsadm
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/lvsctl/lvsctl/lvs"
 )
@@ -19,7 +20,7 @@ type sorter struct {
 
 // sort returns the positions in order; the slice is good until the next call.
 func (s *sorter) sort(n int, cmp func(i, j int) int) []int {
-	s.order, s.merged = s.order[:0], s.merged[:0]
+	s.order, s.merged = slices.Grow(s.order[:0], n), slices.Grow(s.merged[:0], n)
 	for i := range n {
 		s.order = append(s.order, i)
 		s.merged = append(s.merged, 0)

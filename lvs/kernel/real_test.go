@@ -598,3 +598,117 @@ func BenchmarkReadThousand(b *testing.B) {
 		}
 	}
 }
+
+// withoutDetails takes from a state what an outline does not tell.
+func withoutDetails(s lvs.State, tunnels bool) lvs.State {
+	out := make(lvs.State, len(s))
+	for i, svc := range s {
+		ds := make([]lvs.DestinationState, len(svc.Destinations))
+		for j, d := range svc.Destinations {
+			d.Upper, d.Lower, d.Persistent, d.Stats = 0, 0, 0, lvs.Stats{}
+			if !tunnels {
+				d.Tunnel = lvs.TunnelInfo{}
+			}
+			ds[j] = d
+		}
+		svc.Stats, svc.Destinations = lvs.Stats{}, ds
+		out[i] = svc
+	}
+	return out
+}
+
+func seen(t *testing.T, v lvs.View) lvs.State {
+	t.Helper()
+	s := make(lvs.State, len(v.Services))
+	for i, svc := range v.Services {
+		ds, err := v.Destinations(i)
+		must(t, err)
+		svc.Destinations = append([]lvs.DestinationState{}, ds...)
+		s[i] = svc
+	}
+	return s
+}
+
+// An outline is what netlink says, in the same order, and comes from the file.
+func TestOutlineIsTheState(t *testing.T) {
+	newHost(t)
+	c := open(t)
+	do(t, c, install(everything())...)
+	do(t, c, lvs.Change{Op: lvs.AddService, Service: lvs.NewService(lvs.Marked(7, lvs.IPv4), "rr")},
+		lvs.Change{Op: lvs.AddDestination, Service: lvs.Service{Key: lvs.Marked(7, lvs.IPv4)},
+			Destination: lvs.Destination{Addr: netip.MustParseAddrPort("10.9.0.9:0"), Method: lvs.Gate, Weight: 9}})
+	want, err := c.State()
+	must(t, err)
+	o, err := c.outline()
+	must(t, err)
+	for _, o.tunnels = range []bool{false, true} {
+		v := lvs.View{Services: o.services, Destinations: func(i int) ([]lvs.DestinationState, error) { return c.outlined(o, i) }}
+		if got, want := withoutDetails(seen(t, v), o.tunnels), withoutDetails(want, o.tunnels); !reflect.DeepEqual(got, want) {
+			t.Errorf("with tunnels %v the outline is\n%v\nwant\n%v", o.tunnels, got, want)
+		}
+	}
+}
+
+// The kernel counts the services of all network namespaces when it prints the
+// file and those of one when it goes on with the next page, so that beside
+// another namespace's table the file skips services. Then netlink has to be asked.
+func TestViewBesideAnotherNamespace(t *testing.T) {
+	newHost(t)
+	do(t, open(t), install(thousand()[:200])...)
+	newHost(t)
+	c := open(t)
+	do(t, c, install(everything())...)
+	do(t, c, install(thousand()[:200])...)
+	if _, err := c.outline(); err == nil {
+		t.Log("this kernel's file skips nothing")
+	}
+	want, err := c.State()
+	must(t, err)
+	for _, d := range []lvs.Detail{lvs.Full, lvs.Outline, lvs.OutlineAndTunnels} {
+		v, err := c.View(d)
+		must(t, err)
+		if got, want := withoutDetails(seen(t, v), false), withoutDetails(want, false); !reflect.DeepEqual(got, want) {
+			t.Errorf("detail %d: view is\n%v\nwant\n%v", d, got, want)
+		}
+	}
+}
+
+// The file is that of the client's namespace, not of the thread that reads it.
+func TestOutlineStaysInItsNamespace(t *testing.T) {
+	newHost(t)
+	c := open(t)
+	do(t, c, install(everything())...)
+	elsewhere := make(chan error)
+	go func() {
+		_, err := c.outline() // this goroutine's thread is not in the test's namespace
+		elsewhere <- err
+	}()
+	must(t, <-elsewhere)
+}
+
+func BenchmarkViewThousand(b *testing.B) {
+	newHost(b)
+	c := open(b)
+	do(b, c, install(thousand())...)
+	for _, bb := range []struct {
+		name string
+		d    lvs.Detail
+	}{{"full", lvs.Full}, {"outline", lvs.Outline}} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				v, err := c.View(bb.d)
+				must(b, err)
+				n := 0
+				for i := range v.Services {
+					ds, err := v.Destinations(i)
+					must(b, err)
+					n += len(ds)
+				}
+				if n != 5000 {
+					b.Fatal(n)
+				}
+			}
+		})
+	}
+}

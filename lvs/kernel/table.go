@@ -33,9 +33,11 @@ func (c *Client) State() (lvs.State, error) {
 		return nil, refusal("read the services", err, nil)
 	}
 	for i := range list {
-		if list[i].Destinations, err = c.destinations(list[i].Key); err != nil {
+		ds, err := c.destinations(list[i].Key)
+		if err != nil {
 			return nil, refusal("read the destinations of "+list[i].Key.String(), err, nil)
 		}
+		list[i].Destinations = slices.Clone(ds)
 	}
 	return list, nil
 }
@@ -52,6 +54,7 @@ func (c *Client) ServiceState(k lvs.Key) (lvs.ServiceState, error) {
 	s, err := c.service(k)
 	if err == nil {
 		s.Destinations, err = c.destinations(k)
+		s.Destinations = slices.Clone(s.Destinations)
 	}
 	if err == syscall.Errno(unix.ESRCH) {
 		return s, &Error{What: what, Errno: unix.ESRCH, reason: lvs.ErrNoService}
@@ -146,7 +149,7 @@ func (c *Client) addUndeleted(list, before lvs.State) (lvs.State, error) {
 // destinations dumps the destinations of a service until the list can be
 // believed; after the last try it is taken as it is, because the kernel cannot
 // be asked for a single one. The kernel answers for a missing service with an
-// empty list.
+// empty list. The list is good until the next call.
 func (c *Client) destinations(k lvs.Key) ([]lvs.DestinationState, error) {
 	var seen []lvs.DestinationState
 	for try := range dumpTries {
@@ -157,7 +160,7 @@ func (c *Client) destinations(k lvs.Key) ([]lvs.DestinationState, error) {
 		if whole || try > 0 && sameDestinations(seen, list) {
 			return list, nil
 		}
-		seen = list
+		seen = slices.Clone(list)
 	}
 	return seen, nil
 }
@@ -176,7 +179,7 @@ func (c *Client) dumpDestinations(k lvs.Key) (list []lvs.DestinationState, whole
 		c.scratch = append(c.scratch, d)
 		return err
 	})
-	return slices.Clone(c.scratch), a.whole(), err
+	return c.scratch, a.whole(), err
 }
 
 func sameDestinations(a, b []lvs.DestinationState) bool {

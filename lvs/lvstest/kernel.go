@@ -284,7 +284,10 @@ func (k *Kernel) StartDaemon(d lvs.Daemon) error {
 }
 
 func withDefaults(d lvs.Daemon, mtu int) lvs.Daemon {
-	const headers = 20 + 8 // of IPv4 and UDP
+	headers := 20 + 8 // of IPv4 and UDP
+	if d.Group.Is6() {
+		headers = 40 + 8
+	}
 	if !d.Group.IsValid() {
 		d.Group = netip.AddrFrom4([4]byte{224, 0, 0, 81})
 	}
