@@ -133,7 +133,8 @@ func (q question) negotiate() check.Probe {
 	case "http", "https", "http_proxy":
 		return q.http()
 	case "ftp":
-		return check.FTP{Addr: q.at, Login: login, Password: passwd, File: q.request, Receive: q.receive}
+		// Without a login ldirectord's FTP library has one: anonymous, but no password.
+		return check.FTP{Addr: q.at, Login: orElse(login, "anonymous"), Password: passwd, File: q.request, Receive: q.receive}
 	case "smtp", "submission":
 		return check.SMTP{Addr: q.at}
 	case "pop":

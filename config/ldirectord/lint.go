@@ -261,9 +261,6 @@ func (r *reader) lintCheck(v *virtual) {
 		if receive == nil && !r.ownRequests(v) {
 			r.warn(line, "service=ftp without receive: what ldirectord makes of the file cannot be foretold", "add request and receive")
 		}
-		if v.login == "" {
-			r.warn(line, "the ftp check logs in without a name", "add service=ftp, which brings login anonymous, or login and passwd")
-		}
 	case "radius":
 		if !has("secret") {
 			r.warn(line, "service=radius without secret: no server answers", "add secret")
