@@ -30,9 +30,14 @@ lab: need build ## a shell in a running cluster
 	$(GO) run ./internal/lab/labctl shell -bin $(BIN)
 
 test: need need-peers build ## all tests that end in minutes
-	LVSCTL_LAB=require $(GO) test ./...
+	LVSCTL_LAB=require $(GO) test -short ./...
 
-test-all: test ## and those that take long: fuzzing
+# The daemons that the checks are tried on, by the package of each.
+SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
+
+test-all: need need-peers build ## and those that take long: elections with keepalived, real servers of each kind, fuzzing
+	dpkg-query -W $(SERVERS) >/dev/null 2>&1 || apt-get install -y -q --no-install-recommends $(SERVERS)
+	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -timeout 30m ./...
 	scripts/fuzz 60s
 
 bench: need need-peers build ## speed, as ratios to the peers in one boot
