@@ -244,6 +244,20 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		c.servers["web2"] = c.web2.Serve("web2", ":80")
 		c.wantTable(table(3) + foreign)
 	})
+	t.Run("restarted", func(t *testing.T) {
+		c.T = t
+		was := c.pid()
+		c.write(steady) // the other service is no longer configured
+		c.ld("restart")
+		c.alive(conn, "a word")
+		if got, want := c.table(), strings.SplitAfter(table(3), "10.2.0.12:7 -m -w 5\n")[0]+foreign; got != want || c.pid() == was {
+			t.Fatalf("process %d, before %d; the table is\n%s\nwant\n%s", c.pid(), was, got, want)
+		}
+		c.write(file(3))
+		c.ld("restart")
+		c.wantTable(table(3) + foreign)
+		c.alive(conn, "a word")
+	})
 	t.Run("drain outlives the daemon", func(t *testing.T) {
 		c.T = t
 		drained := strings.Replace(table(3), "10.2.0.11:7 -m -w 5", "10.2.0.11:7 -m -w 0", 1) + foreign
@@ -256,6 +270,7 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		c.reload("Configuration loaded")
 		c.wantTable(drained)
 		c.ld("restart")
+		c.alive(conn, "a word")
 		c.wantTable(drained)
 		out := c.director.Run(lvsctl(), "drain", "10.2.0.11", "--virtual", vip+":80", "--wait")
 		if !strings.Contains(out, "10.2.0.11:80  draining  0 active") {
