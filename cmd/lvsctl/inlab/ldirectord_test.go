@@ -253,6 +253,11 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		if got, want := c.table(), strings.SplitAfter(table(3), "10.2.0.12:7 -m -w 5\n")[0]+foreign; got != want || c.pid() == was {
 			t.Fatalf("process %d, before %d; the table is\n%s\nwant\n%s", c.pid(), was, got, want)
 		}
+		// What a cluster's agent looks for, whatever the verb was.
+		words := c.director.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c.pid()))
+		if !strings.HasSuffix(words, "\x00ldirectord\x00test.cf\x00start\x00") {
+			t.Errorf("the daemon's command line is %q", words)
+		}
 		c.write(file(3))
 		c.ld("restart")
 		c.wantTable(table(3) + foreign)
