@@ -195,7 +195,7 @@ func TestLdirectordNeverHurts(t *testing.T) {
 			t.Errorf("the service that stayed the same was touched: %q", touched)
 		}
 	})
-	t.Run("broken and empty files", func(t *testing.T) {
+	t.Run("broken, empty and strange files", func(t *testing.T) {
 		c.T = t
 		before := c.table()
 		for _, text := range []string{file(1) + "\tfrobnicate=1\n", "", "virtual=10.1.0.1:80\n\treal=nosuch.invalid:80 masq\n", "\x00\xff"} {
@@ -216,6 +216,14 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		if out, err := c.director.Try(lvsctl(), "ldirectord", "test.cf", "restart"); err == nil || c.table() != before {
 			t.Errorf("restart with a broken file: %v\n%s", err, out)
 		}
+		for _, instead := range []string{"true", "mkdir " + cf, "mkfifo " + cf, "ln -s /dev/zero " + cf, "ln -s " + cf + " " + cf} {
+			c.director.Run("sh", "-c", "rm -rf "+cf+"; "+instead)
+			c.reload("is not taken; the configuration in force stays")
+			if got := c.table(); got != before {
+				t.Fatalf("%s has changed the table:\n%s", instead, got)
+			}
+		}
+		c.director.Run("rm", cf)
 		c.write(file(3))
 		c.reload("Configuration loaded")
 		c.wantTable(table(3) + foreign)
