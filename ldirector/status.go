@@ -37,8 +37,8 @@ type VirtualStatus struct {
 	Scheduler string `json:"scheduler"`
 	// Persistent is how long a client keeps its server, in seconds; 0 is not at all.
 	Persistent uint32 `json:"persistent_seconds,omitempty"`
-	InKernel  bool   `json:"in_kernel"`
-	Drift     string `json:"drift,omitempty"`
+	InKernel   bool   `json:"in_kernel"`
+	Drift      string `json:"drift,omitempty"`
 	// Strength is the sum of the weights that serve, Quorum what it takes.
 	Strength uint64         `json:"strength"`
 	Quorum   uint64         `json:"quorum"`

@@ -123,7 +123,7 @@ func TestUnplugTakesTheCarrier(t *testing.T) {
 func TestProcesses(t *testing.T) {
 	n := lab.New(t)
 	a := n.Host("a")
-	p := a.Start("sh", "-c", "echo started; trap 'echo told to end; exit 3' TERM; while :; do sleep 0.01; done")
+	p := a.Start("sh", "-c", "trap 'echo told to end; exit 3' TERM; echo started; while :; do sleep 0.01; done")
 	p.Await("started", 5*time.Second)
 	if err := p.Stop(); err == nil || err.Error() != "exit status 3" {
 		t.Errorf("ended with %v", err)
