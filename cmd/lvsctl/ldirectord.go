@@ -229,7 +229,7 @@ func (c *ldCommand) already(pid int) int {
 	if _, status := c.loose(); status != statusOK {
 		return status
 	}
-	c.journal(fmt.Sprintf("Invoking ldirectord invoked as: %s %s; it runs already with pid: %d", c.prog, strings.Join(os.Args[1:], " "), pid))
+	c.journal(fmt.Sprintf("Invoking ldirectord invoked as: %s; it runs already with pid: %d", strings.Join(os.Args, " "), pid))
 	return statusOK
 }
 

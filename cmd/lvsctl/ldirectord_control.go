@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -31,6 +32,11 @@ type drainRequest struct {
 	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"`
 }
 
+// handoverRequest names the process that is meant to end.
+type handoverRequest struct {
+	PID int `json:"pid"`
+}
+
 // doneAnswer is the answer of a request that changes something.
 type doneAnswer struct {
 	Version int `json:"version"`
@@ -58,6 +64,7 @@ func (d *ldDaemon) routes() http.Handler {
 	mux.HandleFunc("POST /v1/drain", d.serveDrain)
 	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
 	mux.HandleFunc("POST /v1/reload", d.serveReload)
+	mux.HandleFunc("POST /v1/handover", d.serveHandover)
 	return mux
 }
 
@@ -109,6 +116,35 @@ func (q drainRequest) timeout() (time.Duration, error) {
 func (d *ldDaemon) serveReload(w http.ResponseWriter, r *http.Request) {
 	a, err := d.reloads.ask(r.Context())
 	daemon.Answer(w, map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[err == nil], a, err)
+}
+
+// serveHandover ends the daemon without removing what the file has: the next one
+// takes it over.
+func (d *ldDaemon) serveHandover(w http.ResponseWriter, r *http.Request) {
+	var q handoverRequest
+	err := daemon.Decode(r, &q)
+	if err == nil && q.PID != os.Getpid() {
+		err = fmt.Errorf("pid %d: this daemon is %d", q.PID, os.Getpid())
+	}
+	if err != nil {
+		daemon.Answer(w, http.StatusBadRequest, nil, err)
+		return
+	}
+	a, err := d.reloads.ask(r.Context())
+	if err == nil && !a.Taken {
+		err = errors.New("the file is not taken, so there is nothing to hand over")
+	}
+	if err == nil {
+		err = d.reloads.leave(r.Context())
+	}
+	if err != nil {
+		daemon.Answer(w, http.StatusConflict, nil, err)
+		return
+	}
+	d.log.Print(daemon.Info, "The table is left to the next daemon")
+	daemon.Answer(w, http.StatusOK, doneAnswer{1}, nil)
+	d.handedOver.Store(true)
+	d.end()
 }
 
 func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) {

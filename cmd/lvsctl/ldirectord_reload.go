@@ -28,7 +28,8 @@ type reloader struct {
 
 	src     []byte // of the last file that was read, whether it was taken or not
 	globals dialect.Globals
-	serving int // virtuals in force
+
+	inForce atomic.Pointer[[]ldirector.Virtual]
 
 	children atomic.Pointer[[]string] // execute=
 }
@@ -67,7 +68,9 @@ type reloadAnswer struct {
 }
 
 func newReloader(d *ldDaemon, l *loaded) *reloader {
-	r := &reloader{d: d, src: l.src, globals: l.file.Globals(), serving: len(l.file.Virtuals())}
+	r := &reloader{d: d, src: l.src, globals: l.file.Globals()}
+	virtuals := l.file.Virtuals()
+	r.inForce.Store(&virtuals)
 	r.watch = daemon.NewWatch(d.path, l.src)
 	r.watch.Warn = d.fault
 	r.asked = make(chan chan reloadAnswer, 8)
@@ -173,9 +176,10 @@ func (r *reloader) take(ctx context.Context, src []byte) reloadAnswer {
 	defer cancel()
 	file, problems := dialect.Parse(r.d.path, src, strictOptions(look))
 	virtuals := file.Virtuals()
-	if len(virtuals) == 0 && r.serving > 0 && !config.Errors(problems) {
+	had := len(*r.inForce.Load())
+	if len(virtuals) == 0 && had > 0 && !config.Errors(problems) {
 		problems = append(problems, config.Problem{File: r.d.path, Severity: config.Error,
-			Text: fmt.Sprintf("no virtual service in it, while %d are in force", r.serving),
+			Text: fmt.Sprintf("no virtual service in it, while %d are in force", had),
 			Hint: "to remove all of them, stop the daemon"})
 	}
 	if config.Errors(problems) {
@@ -187,13 +191,26 @@ func (r *reloader) take(ctx context.Context, src []byte) reloadAnswer {
 	if errors.Is(err, ldirector.ErrNotRunning) || errors.Is(err, context.Canceled) {
 		return reloadAnswer{Version: 1, Problems: toldProblems(problems), Refused: err.Error()}
 	}
-	r.serving = len(virtuals)
+	r.inForce.Store(&virtuals)
 	r.apply(file.Globals(), virtuals)
 	a := reloadAnswer{Version: 1, Taken: true, Problems: toldProblems(problems)}
 	if err != nil {
 		a.Refused = err.Error() // which the director has logged
 	}
 	return a
+}
+
+// leave makes the director leave all services in the kernel when it ends.
+func (r *reloader) leave(ctx context.Context) error {
+	virtuals := slices.Clone(*r.inForce.Load())
+	for i := range virtuals {
+		virtuals[i].Policy.CleanStop = false
+	}
+	// What the kernel refuses at the moment is no reason to stay.
+	if err := r.d.director.Load(ctx, virtuals); errors.Is(err, ldirector.ErrNotRunning) {
+		return err
+	}
+	return ctx.Err()
 }
 
 // refuse remembers a file that is not taken, for status.

@@ -1,18 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"context"
 
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/ldirector"
@@ -167,7 +165,6 @@ func (w *watchedChecks) run(ctx context.Context) {
 type monitorFiles struct {
 	files atomic.Pointer[map[string][]string] // check ID -> paths
 	lines chan monitorLine
-	once  sync.Once
 }
 
 type monitorLine struct {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
@@ -45,6 +46,9 @@ type ldDaemon struct {
 	events   *eventRing
 	reports  *reporter
 	reloads  *reloader
+
+	end        context.CancelFunc // as a signal does
+	handedOver atomic.Bool        // what was begun goes on under the next daemon
 }
 
 // serve is the daemon, from the pid file to the pid file. An error says why it
@@ -155,6 +159,8 @@ func (d *ldDaemon) run(parent *daemon.Parent) error {
 	defer endLate()
 	signals, ctx := daemon.NewSignals(late, d.reloads.hup)
 	defer signals.Close()
+	ctx, d.end = context.WithCancel(ctx)
+	defer d.end()
 	outlived := make(chan error, 1)
 	go func() {
 		outlived <- daemon.Serve(late, d.log, d.hooks, d.mailer, d.monitor, d.state.Keep(d.fault))
@@ -237,12 +243,18 @@ func (d *ldDaemon) farewell(err error) {
 	d.notify.Stopping()
 	ctx, cancel := context.WithTimeout(context.Background(), farewellPatience)
 	defer cancel()
-	d.reloads.stopChildren()
-	d.reports.endFallbacks()
+	if !d.handedOver.Load() {
+		d.reloads.stopChildren()
+		d.reports.endFallbacks()
+	}
 	d.hooks.Settle(ctx)
 	if err != nil {
 		d.log.Printf(daemon.Error, "Linux Director Daemon terminated: %v", err)
 		return
 	}
-	d.log.Print(daemon.Info, "Linux Director Daemon terminated on signal")
+	why := "on signal"
+	if d.handedOver.Load() {
+		why = "for the next one"
+	}
+	d.log.Print(daemon.Info, "Linux Director Daemon terminated "+why)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,13 +79,19 @@ func (c *ldCommand) foreground(l *loaded) int {
 }
 
 // restart reads the file first: a broken one must not cost the daemon that runs.
+// The table stays as it is while one daemon takes over from the other, so that no
+// connection is lost; services that the file no longer has are removed.
 func (c *ldCommand) restart(pid int) int {
 	l, status := c.strict()
 	if status != statusOK {
 		return status
 	}
 	if pid != 0 {
-		if err := c.end(pid); err != nil {
+		end := c.ended
+		if c.askHandover(pid) != nil {
+			end = c.end // without its socket there is the peer's way
+		}
+		if err := end(pid); err != nil {
 			c.complain("%v", err)
 			return ldFailed
 		}
@@ -118,11 +125,22 @@ func (c *ldCommand) inspect(pid int) int {
 	return status
 }
 
+// askHandover asks the daemon to end and to leave the table to the next one.
+func (c *ldCommand) askHandover(pid int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), reloadPatience)
+	defer cancel()
+	return daemon.NewClient(c.socket()).Call(ctx, http.MethodPost, "/v1/handover", handoverRequest{pid}, nil)
+}
+
 // end ends the daemon and waits for its pid file to go.
 func (c *ldCommand) end(pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("process %d cannot be stopped: %w", pid, err)
 	}
+	return c.ended(pid)
+}
+
+func (c *ldCommand) ended(pid int) error {
 	deadline := time.Now().Add(stopPatience)
 	for time.Now().Before(deadline) {
 		if now, _ := c.pidFile().Owner(); now != pid {

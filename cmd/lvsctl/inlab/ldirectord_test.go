@@ -195,7 +195,7 @@ func TestLdirectordNeverHurts(t *testing.T) {
 			t.Errorf("the service that stayed the same was touched: %q", touched)
 		}
 	})
-	t.Run("broken and empty files", func(t *testing.T) {
+	t.Run("broken, empty and strange files", func(t *testing.T) {
 		c.T = t
 		before := c.table()
 		for _, text := range []string{file(1) + "\tfrobnicate=1\n", "", "virtual=10.1.0.1:80\n\treal=nosuch.invalid:80 masq\n", "\x00\xff"} {
@@ -216,6 +216,14 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		if out, err := c.director.Try(lvsctl(), "ldirectord", "test.cf", "restart"); err == nil || c.table() != before {
 			t.Errorf("restart with a broken file: %v\n%s", err, out)
 		}
+		for _, instead := range []string{"true", "mkdir " + cf, "mkfifo " + cf, "ln -s /dev/zero " + cf, "ln -s " + cf + " " + cf} {
+			c.director.Run("sh", "-c", "rm -rf "+cf+"; "+instead)
+			c.reload("is not taken; the configuration in force stays")
+			if got := c.table(); got != before {
+				t.Fatalf("%s has changed the table:\n%s", instead, got)
+			}
+		}
+		c.director.Run("rm", cf)
 		c.write(file(3))
 		c.reload("Configuration loaded")
 		c.wantTable(table(3) + foreign)
@@ -244,6 +252,25 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		c.servers["web2"] = c.web2.Serve("web2", ":80")
 		c.wantTable(table(3) + foreign)
 	})
+	t.Run("restarted", func(t *testing.T) {
+		c.T = t
+		was := c.pid()
+		c.write(steady) // the other service is no longer configured
+		c.ld("restart")
+		c.alive(conn, "a word")
+		if got, want := c.table(), strings.SplitAfter(table(3), "10.2.0.12:7 -m -w 5\n")[0]+foreign; got != want || c.pid() == was {
+			t.Fatalf("process %d, before %d; the table is\n%s\nwant\n%s", c.pid(), was, got, want)
+		}
+		// What a cluster's agent looks for, whatever the verb was.
+		words := c.director.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c.pid()))
+		if !strings.HasSuffix(words, "\x00ldirectord\x00test.cf\x00start\x00") {
+			t.Errorf("the daemon's command line is %q", words)
+		}
+		c.write(file(3))
+		c.ld("restart")
+		c.wantTable(table(3) + foreign)
+		c.alive(conn, "a word")
+	})
 	t.Run("drain outlives the daemon", func(t *testing.T) {
 		c.T = t
 		drained := strings.Replace(table(3), "10.2.0.11:7 -m -w 5", "10.2.0.11:7 -m -w 0", 1) + foreign
@@ -256,6 +283,7 @@ func TestLdirectordNeverHurts(t *testing.T) {
 		c.reload("Configuration loaded")
 		c.wantTable(drained)
 		c.ld("restart")
+		c.alive(conn, "a word")
 		c.wantTable(drained)
 		out := c.director.Run(lvsctl(), "drain", "10.2.0.11", "--virtual", vip+":80", "--wait")
 		if !strings.Contains(out, "10.2.0.11:80  draining  0 active") {
