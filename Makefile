@@ -36,7 +36,7 @@ test: need need-peers build ## all tests that end in minutes
 SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
 
 test-all: need need-peers build ## and those that take long: elections with keepalived, real servers of each kind, fuzzing
-	dpkg-query -W $(SERVERS) >/dev/null 2>&1 || apt-get install -y -q --no-install-recommends $(SERVERS)
+	@scripts/need $(SERVERS)
 	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -timeout 30m ./...
 	scripts/fuzz 60s
 
