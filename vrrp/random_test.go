@@ -51,7 +51,7 @@ func TestSeedsReplay(t *testing.T) {
 		return c.sim.log.String()
 	}
 	for seed := uint64(1); seed <= 5; seed++ {
-		if run(seed) != run(seed) {
+		if first, again := run(seed), run(seed); first != again {
 			t.Errorf("seed %d is not the same run each time", seed)
 		}
 	}
