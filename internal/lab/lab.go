@@ -28,7 +28,10 @@ const (
 // tests in a process of their own, here or in a guest (see the package comment),
 // and exits.
 func Main(m *testing.M) {
-	status, moved := run(m)
+	exit(run(m))
+}
+
+func exit(status int, moved bool) {
 	if moved {
 		// Not os.Exit, which would have this process write its coverage: none.
 		unix.Exit(status)

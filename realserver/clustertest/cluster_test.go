@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -22,29 +21,7 @@ import (
 	"github.com/lvsctl/lvsctl/internal/netif"
 )
 
-// binVar names the folder of the lvsctl to test; without it the test builds one.
-const binVar = "LVSCTL_BIN"
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	if !lab.Inside() && os.Getenv(binVar) == "" {
-		dir, err := os.MkdirTemp("", "lvsctl-bin-")
-		if err == nil {
-			defer os.RemoveAll(dir)
-			cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "lvsctl"), "../../cmd/lvsctl")
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-			cmd.Stderr = os.Stderr
-			err = cmd.Run()
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		os.Setenv(binVar, dir)
-	}
-	return lab.Run(m)
-}
+func TestMain(m *testing.M) { lab.MainBuilt(m, "github.com/lvsctl/lvsctl/cmd/lvsctl") }
 
 const (
 	vip4 = "192.168.1.100"
@@ -109,7 +86,7 @@ func (c *cluster) services(net4, net6 string, how ...string) {
 }
 
 func lvsctl(args ...string) []string {
-	return append([]string{filepath.Join(os.Getenv(binVar), "lvsctl"), "realserver"}, args...)
+	return append([]string{filepath.Join(lab.Built(), "lvsctl"), "realserver"}, args...)
 }
 
 // answered is whether both servers answer the client, of both families.
