@@ -26,8 +26,9 @@ build: ## the program, static, in bin/
 demo: need build ## a whole cluster at work, in about a minute
 	$(GO) run ./internal/lab/labctl demo -bin $(BIN)
 
-lab: need build ## a shell in a running cluster
-	$(GO) run ./internal/lab/labctl shell -bin $(BIN)
+EXAMPLE ?= 04-lvs-dr
+lab: need build ## a shell in a running cluster; EXAMPLE names another one
+	$(GO) run ./internal/lab/labctl shell -bin $(BIN) $(EXAMPLE)
 
 test: need need-peers build ## all tests that end in minutes
 	LVSCTL_LAB=require $(GO) test -short ./...
