@@ -17,11 +17,14 @@ LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools 
          pgrep=procps nsenter=util-linux
 PEERS := ipvsadm=ipvsadm keepalived=keepalived
 
-.PHONY: build demo lab test test-all bench lint fmt install clean need need-peers
+.PHONY: build oracle demo lab test test-all bench lint fmt install clean need need-peers
 
 build: ## the program, static, in bin/
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lvsctl ./cmd/lvsctl
+
+oracle: ## the program that service=oracle runs; it is as large as all the rest
+	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/lvsctl-check-oracle ./cmd/lvsctl-check-oracle
 
 demo: need build ## a whole cluster at work, in about a minute
 	$(GO) run ./internal/lab/labctl demo -bin $(BIN)
@@ -55,6 +58,7 @@ fmt:
 
 install: build ## program, manual pages and completions under $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BIN)/lvsctl $(DESTDIR)$(PREFIX)/sbin/lvsctl
+	test ! -e $(BIN)/lvsctl-check-oracle || install -D -m 755 $(BIN)/lvsctl-check-oracle $(DESTDIR)$(PREFIX)/sbin/lvsctl-check-oracle
 	for page in man/*.8; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page#man/}; done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(BIN)/lvsctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lvsctl
