@@ -7,9 +7,10 @@
 package lvs
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
-	"strings"
+	"slices"
 )
 
 // Family is the address family of a service. The values are Linux's AF_INET
@@ -97,15 +98,12 @@ func (k Key) String() string {
 // Compare orders keys: addresses before marks, IPv4 before IPv6, then by
 // protocol, address and port.
 func (k Key) Compare(o Key) int {
-	switch {
-	case k.Mark != o.Mark:
-		return compare(k.Mark, o.Mark)
-	case k.Family != o.Family:
-		return compare(k.Family, o.Family)
-	case k.Protocol != o.Protocol:
-		return compare(k.Protocol, o.Protocol)
-	}
-	return k.Addr.Compare(o.Addr)
+	return cmp.Or(
+		cmp.Compare(k.Mark, o.Mark),
+		cmp.Compare(k.Family, o.Family),
+		cmp.Compare(k.Protocol, o.Protocol),
+		k.Addr.Compare(o.Addr),
+	)
 }
 
 // FullMask is the netmask that keeps every client apart: 255.255.255.255, or
@@ -235,30 +233,12 @@ type Table []Entry
 
 // Find returns the position of a key and whether it is there.
 func (t Table) Find(k Key) (int, bool) {
-	lo, hi := 0, len(t)
-	for lo < hi {
-		mid := int(uint(lo+hi) / 2)
-		if t[mid].Key.Compare(k) < 0 {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo, lo < len(t) && t[lo].Key == k
+	return slices.BinarySearchFunc(t, k, func(e Entry, k Key) int { return e.Key.Compare(k) })
 }
 
 // Find returns the position of a destination and whether it is there.
 func (e Entry) Find(addr netip.AddrPort) (int, bool) {
-	lo, hi := 0, len(e.Destinations)
-	for lo < hi {
-		mid := int(uint(lo+hi) / 2)
-		if e.Destinations[mid].Addr.Compare(addr) < 0 {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo, lo < len(e.Destinations) && e.Destinations[lo].Addr == addr
+	return slices.BinarySearchFunc(e.Destinations, addr, func(d Destination, a netip.AddrPort) int { return d.Addr.Compare(a) })
 }
 
 // Op is a kind of change.
@@ -315,12 +295,5 @@ func (c Change) String() string {
 	case Flush:
 		return "flush the table"
 	}
-	return strings.TrimSpace(c.Op.String())
-}
-
-func compare[T Family | Protocol | uint32](a, b T) int {
-	if a < b {
-		return -1
-	}
-	return 1
+	return c.Op.String()
 }

@@ -18,14 +18,7 @@ type IMAP struct {
 
 // Check implements [Probe].
 func (p IMAP) Check(ctx context.Context, n Net) error {
-	if err := plain("login or passwd", p.Login+p.Password); err != nil {
-		return err
-	}
-	cfg, err := mailTLS(p.Secure, p.TLS, p.Addr)
-	if err != nil {
-		return err
-	}
-	l, err := talk(ctx, n, p.Addr, cfg)
+	l, err := openMailbox(ctx, n, mailbox(p))
 	if err != nil {
 		return err
 	}

@@ -133,10 +133,26 @@ func plain(what, s string) error {
 	return nil
 }
 
-// mailTLS prepares the TLS side of a mail protocol.
-func mailTLS(on bool, t TLS, addr netip.AddrPort) (*tls.Config, error) {
-	if !on {
-		return nil, nil
+// mailbox is what [IMAP] and [POP] are made of.
+type mailbox struct {
+	Addr            netip.AddrPort
+	Secure          bool
+	TLS             TLS
+	Login, Password string
+}
+
+// openMailbox connects, through TLS where that is wanted. Nothing has been read
+// yet.
+func openMailbox(ctx context.Context, n Net, m mailbox) (*lines, error) {
+	if err := plain("login or passwd", m.Login+m.Password); err != nil {
+		return nil, err
 	}
-	return t.config(addr.Addr().WithZone("").String())
+	var cfg *tls.Config
+	if m.Secure {
+		var err error
+		if cfg, err = m.TLS.config(m.Addr.Addr().WithZone("").String()); err != nil {
+			return nil, err
+		}
+	}
+	return talk(ctx, n, m.Addr, cfg)
 }

@@ -20,14 +20,7 @@ type POP struct {
 
 // Check implements [Probe].
 func (p POP) Check(ctx context.Context, n Net) error {
-	if err := plain("login or passwd", p.Login+p.Password); err != nil {
-		return err
-	}
-	cfg, err := mailTLS(p.Secure, p.TLS, p.Addr)
-	if err != nil {
-		return err
-	}
-	l, err := talk(ctx, n, p.Addr, cfg)
+	l, err := openMailbox(ctx, n, mailbox(p))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -39,7 +40,11 @@ func TestWithKeepalived(t *testing.T) {
 		t.Skip("minutes on a quiet machine: make test-all runs it")
 	}
 	if _, err := exec.LookPath("keepalived"); err != nil {
-		t.Skip("keepalived is not installed: apt-get install keepalived")
+		const how = "keepalived is not installed: apt-get install keepalived"
+		if os.Getenv("LVSCTL_LAB") == "require" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
 	}
 	for _, k := range kinds {
 		t.Run(k.name+", we are better", func(t *testing.T) { t.Parallel(); weAreBetter(t, newPair(t, k, 150, 100)) })
