@@ -182,11 +182,18 @@ func (h *Host) WriteFile(path, text string, mode os.FileMode) {
 // ReadFile reads a file as the host sees it.
 func (h *Host) ReadFile(path string) string {
 	h.net.t.Helper()
+	text, err := h.TryReadFile(path)
+	h.net.check(wrap(err, h.name))
+	return text
+}
+
+// TryReadFile reads a file as the host sees it, if it is there already: what a
+// daemon writes comes in its own time.
+func (h *Host) TryReadFile(path string) (string, error) {
 	var text []byte
 	var err error
 	h.Do(func() { text, err = os.ReadFile(path) })
-	h.net.check(wrap(err, h.name))
-	return string(text)
+	return string(text), err
 }
 
 // closes has c closed when the test ends.

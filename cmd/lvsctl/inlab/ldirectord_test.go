@@ -2,8 +2,10 @@ package inlab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"regexp"
 	"strconv"
@@ -111,7 +113,15 @@ func (c *cluster) wantTable(want string) {
 	})
 }
 
-func (c *cluster) log() string { return c.director.ReadFile(log) }
+// log is what the daemon has written so far: nothing, while it starts.
+func (c *cluster) log() string {
+	c.Helper()
+	text, err := c.director.TryReadFile(log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.Fatal(err)
+	}
+	return text
+}
 
 func (c *cluster) pid() int {
 	c.Helper()
