@@ -6,17 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-
-	"github.com/lvsctl/lvsctl/ldirector"
-	"github.com/lvsctl/lvsctl/lvs"
 )
-
-// Site is what the files of a director say together.
-type Site struct {
-	Virtuals []ldirector.Virtual
-	Daemons  []lvs.Daemon // connection synchronisation
-	Timeouts lvs.Timeouts
-}
 
 // Severity tells how bad a [Problem] is.
 type Severity uint8

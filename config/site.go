@@ -1,0 +1,153 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/vrrp"
+)
+
+// Site is what the files of a director say together.
+type Site struct {
+	// RouterID is what the host calls itself in logs and mail; never on the wire.
+	RouterID string
+
+	Virtuals []ldirector.Virtual
+	// ServeOn names the instances of which one has to be master here for the
+	// virtual services to be in the kernel; empty: they always are.
+	ServeOn  []string
+	Timeouts lvs.Timeouts
+	Sync     []Sync
+
+	Instances []Instance
+	Groups    []Group
+	Scripts   []Script
+}
+
+// Sync is the kernel's connection synchronisation.
+type Sync struct {
+	Daemon lvs.Daemon // its Role is that of a director that Instance says nothing about
+	// Instance is the one whose state decides the role: master here sends, any
+	// other state receives. Empty: Daemon.Role, always.
+	Instance string
+	Source   ldirector.Source
+}
+
+// Instance is a virtual router and everything that its master holds.
+type Instance struct {
+	// The protocol's part. Link is the interface. Source may be invalid: the
+	// interface's own address then, link-local for IPv6. Addrs are those of
+	// Addresses that the adverts carry.
+	vrrp.Instance
+	IPv6 bool // the family of the adverts
+
+	// TTL is that of adverts to unicast peers, 1..255; 0 is 255.
+	TTL uint8
+	// Multicast is the group adverts go to; invalid: the protocol's own.
+	Multicast netip.Addr
+	// VMAC names the macvlan that adverts and addresses are to be on, with the
+	// virtual router's own MAC address; empty: none.
+	VMAC string
+	// PromoteSecondaries keeps the other addresses of a subnet when the first one
+	// goes.
+	PromoteSecondaries bool
+
+	Addresses []Address // in the order of the file
+	Routes    []Route   // come after the addresses, go before them
+	Resources []Resource
+	Notify    Notify
+
+	// GarpInterval and NAInterval are pauses between two announcements.
+	GarpInterval, NAInterval time.Duration
+
+	// Origin is the place in the file; Source is an address here.
+	Origin ldirector.Source
+}
+
+// Address is a virtual address.
+type Address struct {
+	Prefix    netip.Prefix // host bits kept
+	Link      string       // empty: the instance's
+	Label     string       // IPv4, at most 15 bytes
+	Broadcast netip.Addr   // IPv4
+	Scope     uint8        // as rtnetlink numbers them: 0 global, 253 link, 254 host
+	Peer      netip.Prefix // of a point-to-point link
+	// DAD has the kernel look for another owner of an IPv6 address first, during
+	// which the address does not work.
+	DAD bool
+	// Deprecated is IPv6 with preferred_lft 0: it serves and is no source address.
+	Deprecated bool
+	// Excluded is held like the others, and not in the adverts.
+	Excluded bool
+	// Untracked may vanish without anybody caring.
+	Untracked bool
+	Source    ldirector.Source
+}
+
+// Route is a virtual route.
+type Route struct {
+	Dst    netip.Prefix
+	Via    netip.Addr
+	Link   string
+	From   netip.Addr // preferred source address
+	Scope  uint8
+	Table  int // 0: the main one
+	Metric int
+	Source ldirector.Source
+}
+
+// Resource is a service that runs where the instance is master: a heartbeat
+// resource script, started after what stands before it and stopped first.
+type Resource struct {
+	Name string
+	Args []string
+	// After is how many of the Addresses stand before it.
+	After  int
+	Source ldirector.Source
+}
+
+// Group is a sync group: its members are master together or not at all.
+type Group struct {
+	vrrp.Group
+	Notify Notify
+	Track  []vrrp.Tracked // of all members
+	Source ldirector.Source
+}
+
+// Notify are the programs to tell about transitions.
+type Notify struct {
+	Master, Backup, Fault, Stop, Deleted *Command
+	// LowerPriority is told when a master hears an advert of lower priority.
+	LowerPriority *Command
+	// Any gets four more words: INSTANCE or GROUP, the name, the state, the priority.
+	Any *Command
+}
+
+// Command is a program with its arguments; no shell is between unless it is the
+// program.
+type Command struct {
+	Words       []string
+	User, Group string // empty: the default of the site
+	Source      ldirector.Source
+}
+
+// Script is a program whose exit status tells whether something is well.
+type Script struct {
+	Name              string
+	Command           Command
+	Interval, Timeout time.Duration
+	Rise, Fall        int // results in a row; the first result ever counts at once
+	// InitFail counts it as down until the first result; without it the instances
+	// that depend on it wait.
+	InitFail bool
+	// Weight is that of instances that do not say otherwise. See [vrrp.Tracked].
+	Weight int
+	Source ldirector.Source
+}
+
+// TrackLink and TrackScript are the names under which an instance tracks an
+// interface or a script: see [vrrp.Tracked].
+func TrackLink(name string) string   { return "interface " + name }
+func TrackScript(name string) string { return "script " + name }
