@@ -46,6 +46,7 @@ type Client struct {
 
 	out   encoder
 	in    []byte // receive memory, shared by questions and batches
+	room  int    // bytes of it that one part of an answer may fill
 	moby  mobyHandle
 	plain bool // never moby
 
@@ -121,7 +122,7 @@ func Open(opts ...Option) (*Client, error) {
 
 // newClient is the second door: tests enter here with a scripted conn.
 func newClient(c conn) *Client {
-	return &Client{conn: c, patience: replyPatience}
+	return &Client{conn: c, patience: replyPatience, room: dumpBuffer}
 }
 
 func dial(nsPath string) (conn, error) {
