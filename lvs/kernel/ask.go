@@ -55,14 +55,13 @@ func (c *Client) converse(seq uint32, quick bool, visit func([]byte) error) (ans
 		// Reading the first part makes the kernel prepare the next one, so that
 		// one system call takes both: mostly everything and the end of a dump.
 		mem := c.memory()
-		bufs := [2][]byte{mem[:c.room], mem[dumpBuffer:][:c.room]}
-		var sizes [2]int
-		n, err := c.conn.Receive(bufs[:], sizes[:], c.patience)
+		c.parts.bufs = [2][]byte{mem[:c.room], mem[dumpBuffer:][:c.room]}
+		n, err := c.conn.Receive(c.parts.bufs[:], c.parts.sizes[:], c.patience)
 		if err != nil {
 			return x.answer, c.lost(err)
 		}
 		for i := range n {
-			if err := x.datagram(bufs[i][:sizes[i]]); err != nil {
+			if err := x.datagram(c.parts.bufs[i][:c.parts.sizes[i]]); err != nil {
 				return x.answer, c.lost(err)
 			}
 		}

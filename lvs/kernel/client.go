@@ -50,7 +50,12 @@ type Client struct {
 	moby  mobyHandle
 	plain bool // never moby
 
-	scratch []lvs.DestinationState // grows once, not for each service
+	// What would be allocated anew for each service otherwise.
+	scratch []lvs.DestinationState
+	parts   struct {
+		bufs  [2][]byte
+		sizes [2]int
+	}
 }
 
 // An Option changes how [Open] opens.

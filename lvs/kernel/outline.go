@@ -65,7 +65,10 @@ func (c *Client) View(d lvs.Detail) (lvs.View, error) {
 // viewed reads destinations into the client's scratch memory.
 func (c *Client) viewed(k lvs.Key) ([]lvs.DestinationState, error) {
 	list, err := c.destinations(k)
-	return list, refusal("read the destinations of "+k.String(), err, nil)
+	if err != nil {
+		return nil, refusal("read the destinations of "+k.String(), err, nil)
+	}
+	return list, nil
 }
 
 func (c *Client) outlined(o *outline, i int) ([]lvs.DestinationState, error) {
