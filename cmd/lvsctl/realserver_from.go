@@ -119,6 +119,11 @@ func servedHere(virtuals []ldirector.Virtual, mine []netip.Addr, base realserver
 					v.Source.File, v.Source.Line, v.Service.Mark))
 				break
 			}
+			if m.Destination.Method == lvs.Tunnel && vip.Is4() != rip.Is4() {
+				notes = append(notes, fmt.Sprintf("%s:%d: %v for %v: a tunnel from one family to the other is not supported; raise it by hand, with a device sit or ip6tnl",
+					m.Source.File, m.Source.Line, rip, vip))
+				continue
+			}
 			setups = addVIP(setups, wayOf(m.Destination, base), vip)
 		}
 	}

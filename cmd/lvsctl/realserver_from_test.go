@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/realserver"
 )
 
@@ -75,6 +77,22 @@ func TestWhatAFileWantsOfThisHost(t *testing.T) {
 				t.Errorf("notes (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// A tunnel can lead an IPv6 service through IPv4, which needs another device.
+func TestOneFamilyInTheOther(t *testing.T) {
+	v := ldirector.Virtual{
+		Service: lvs.Service{Key: lvs.At(lvs.TCP, netip.MustParseAddrPort("[2001:db8::100]:80"))},
+		Members: []ldirector.Member{{
+			Destination: lvs.Destination{Addr: netip.MustParseAddrPort("10.0.0.11:80"), Method: lvs.Tunnel},
+			Source:      ldirector.Source{File: "keepalived.conf", Line: 7},
+		}},
+	}
+	setups, notes := servedHere([]ldirector.Virtual{v}, addrs("10.0.0.11"), realserver.Setup{})
+	want := []string{"keepalived.conf:7: 10.0.0.11 for 2001:db8::100: a tunnel from one family to the other is not supported; raise it by hand, with a device sit or ip6tnl"}
+	if d := cmp.Diff(want, notes); d != "" || len(setups) > 0 {
+		t.Errorf("%v (-want +got):\n%s", setups, d)
 	}
 }
 
