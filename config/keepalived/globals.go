@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
-	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
@@ -107,26 +106,26 @@ var globalScope = &scope{name: "global_defs", keywords: map[string]*keyword{
 	"script_user":            {mean: (*reader).scriptUser},
 	"enable_script_security": {mean: func(r *reader, _ *stmt) { r.g.ScriptSecurity = true }},
 
-	"vrrp_version":                   {need: 1, mean: (*reader).vrrpVersion},
-	"vrrp_mcast_group4":              {need: 1, mean: (*reader).group4},
-	"vrrp_mcast_group6":              {need: 1, mean: (*reader).group6},
-	"vrrp_garp_master_delay":         garpTime((*reader).globalGarp, func(g *vrrp.Garp) *time.Duration { return &g.Delay }),
-	"vrrp_garp_master_repeat":        garpCount((*reader).globalGarp, 1, func(g *vrrp.Garp) *int { return &g.Repeat }),
-	"vrrp_garp_master_refresh":       garpTime((*reader).globalGarp, func(g *vrrp.Garp) *time.Duration { return &g.Refresh }),
+	"vrrp_version":                    {need: 1, mean: (*reader).vrrpVersion},
+	"vrrp_mcast_group4":               {need: 1, mean: (*reader).group4},
+	"vrrp_mcast_group6":               {need: 1, mean: (*reader).group6},
+	"vrrp_garp_master_delay":          garpTime((*reader).globalGarp, func(g *vrrp.Garp) *time.Duration { return &g.Delay }),
+	"vrrp_garp_master_repeat":         garpCount((*reader).globalGarp, 1, func(g *vrrp.Garp) *int { return &g.Repeat }),
+	"vrrp_garp_master_refresh":        garpTime((*reader).globalGarp, func(g *vrrp.Garp) *time.Duration { return &g.Refresh }),
 	"vrrp_garp_master_refresh_repeat": garpCount((*reader).globalGarp, 1, func(g *vrrp.Garp) *int { return &g.RefreshRepeat }),
-	"vrrp_garp_lower_prio_delay":     {need: 1, mean: (*reader).globalLowerDelay},
-	"vrrp_garp_lower_prio_repeat":    {need: 1, mean: (*reader).globalLowerRepeat},
-	"vrrp_garp_interval":             {need: 1, mean: globalPause(func(g *Globals) *time.Duration { return &g.GarpInterval })},
-	"vrrp_gna_interval":              {need: 1, mean: globalPause(func(g *Globals) *time.Duration { return &g.NAInterval })},
-	"vrrp_min_garp":                  {mean: (*reader).minGarp},
-	"vrrp_down_timer_adverts":        {need: 1, mean: (*reader).globalDownAdverts},
-	"vrrp_skip_check_adv_addr":       globalFlag("Invalid value '%s' for vrrp_skip_check_adv_addr specified", func(g *Globals) *bool { return &g.SkipAddrCheck }),
-	"vrrp_check_unicast_src":         globalFlag("Invalid value '%s' for vrrp_check_unicast_src specified", func(g *Globals) *bool { return &g.CheckUnicastSource }),
-	"vrrp_lower_prio_no_advert":      globalFlag("Invalid value for vrrp_lower_prio_no_advert specified", func(g *Globals) *bool { return &g.LowerPrioNoAdvert }),
-	"vrrp_higher_prio_send_advert":   globalFlag("Invalid value for vrrp_higher_prio_send_advert specified", func(g *Globals) *bool { return &g.HigherPrioAdvert }),
-	"vrrp_startup_delay":             {need: 1, mean: (*reader).startupDelay},
-	"vrrp_strict":                    {mean: (*reader).strict},
-	"dynamic_interfaces":             {mean: func(r *reader, _ *stmt) { r.g.DynamicInterfaces = true }},
+	"vrrp_garp_lower_prio_delay":      {need: 1, mean: (*reader).globalLowerDelay},
+	"vrrp_garp_lower_prio_repeat":     {need: 1, mean: (*reader).globalLowerRepeat},
+	"vrrp_garp_interval":              {need: 1, mean: globalPause(func(g *Globals) *time.Duration { return &g.GarpInterval })},
+	"vrrp_gna_interval":               {need: 1, mean: globalPause(func(g *Globals) *time.Duration { return &g.NAInterval })},
+	"vrrp_min_garp":                   {mean: (*reader).minGarp},
+	"vrrp_down_timer_adverts":         {need: 1, mean: (*reader).globalDownAdverts},
+	"vrrp_skip_check_adv_addr":        globalFlag("Invalid value '%s' for vrrp_skip_check_adv_addr specified", func(g *Globals) *bool { return &g.SkipAddrCheck }),
+	"vrrp_check_unicast_src":          globalFlag("Invalid value '%s' for vrrp_check_unicast_src specified", func(g *Globals) *bool { return &g.CheckUnicastSource }),
+	"vrrp_lower_prio_no_advert":       globalFlag("Invalid value for vrrp_lower_prio_no_advert specified", func(g *Globals) *bool { return &g.LowerPrioNoAdvert }),
+	"vrrp_higher_prio_send_advert":    globalFlag("Invalid value for vrrp_higher_prio_send_advert specified", func(g *Globals) *bool { return &g.HigherPrioAdvert }),
+	"vrrp_startup_delay":              {need: 1, mean: (*reader).startupDelay},
+	"vrrp_strict":                     {mean: (*reader).strict},
+	"dynamic_interfaces":              {mean: func(r *reader, _ *stmt) { r.g.DynamicInterfaces = true }},
 
 	"lvs_sync_daemon":   {mean: (*reader).syncDaemonLine},
 	"lvs_timeouts":      {mean: (*reader).lvsTimeouts},
@@ -507,5 +506,3 @@ func (r *reader) lvsTimeouts(s *stmt) {
 
 // maxLVSTimeout is the kernel's longest, 31 days.
 const maxLVSTimeout = 86400 * 31
-
-var _ = ldirector.Source{}

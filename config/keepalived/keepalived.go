@@ -13,9 +13,11 @@ package keepalived
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
 // Options say how to read. The zero value touches nothing but the text.
@@ -88,7 +90,7 @@ func (f *File) Complaints() []string { return f.complaints }
 // with; an error is something that a person has to decide, and that is left out
 // until then: an instance without an interface, a file that is not there.
 func Parse(name string, src []byte, opt Options) (*File, []config.Problem) {
-	r := &reader{f: &File{Name: name}, opt: opt}
+	r := &reader{f: &File{Name: name}, opt: opt, g: defaultGlobals()}
 	r.pieces, r.f.below = r.split(name, string(src))
 	r.f.stmts = r.tree()
 	r.mean(r.f.stmts)
@@ -117,15 +119,23 @@ type reader struct {
 	vsgs      map[string]*vsg
 	sync      *syncDaemon
 
+	// What announcements after an advert of lower priority have of their own.
+	lowerDelay  *time.Duration
+	lowerRepeat *int
+
+	noLink   bool // an interface is not there
+	commands []string
+	targets  int                   // of groups of services
+	checks   map[string]check.Spec // by ID
+
 	// What the statement being read is in.
-	inst   *instance
-	grp    *group
-	scr    *script
-	svc    *service
-	real   *server
-	chk    *checker
-	url    *page
-	serial int // of checks
+	inst *instance
+	grp  *group
+	scr  *script
+	svc  *service
+	real *server
+	chk  *checker
+	url  *page
 }
 
 // complaint is something that keepalived says.

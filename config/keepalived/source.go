@@ -69,14 +69,12 @@ func (l *lines) file(name, text string) {
 			i = l.macro(at, all, i)
 			continue
 		}
-		for strings.HasSuffix(line, `\`) && i+1 < len(all) {
+		for strings.HasSuffix(line, `\`) && i+1 < len(all) && len(line) <= maxLine {
 			l.r.warn(at, "Unknown keyword '\\'", `keepalived 2.2.7 does not join lines at a backslash; it is read here as if it did`, "write it on one line")
 			i++
 			var more string
 			more, comment = l.decomment(at, strings.TrimRight(all[i], "\r"))
-			if line = strings.TrimRight(line[:len(line)-1], blanks) + " " + more; len(line) > maxLine {
-				break
-			}
+			line = strings.TrimRight(line[:len(line)-1], blanks) + " " + more
 		}
 		l.line(at, line, comment)
 	}
@@ -395,7 +393,12 @@ func (l *lines) cut(at place, text, comment string) {
 }
 
 func (l *lines) piece(at place, text string) {
-	l.pieces = append(l.pieces, piece{place: at, text: strings.TrimRight(text, blanks), above: l.above})
+	// A backslash at the end has nothing to act on.
+	text = strings.TrimRight(text, blanks+`\`)
+	if text == "" {
+		return
+	}
+	l.pieces = append(l.pieces, piece{place: at, text: text, above: l.above})
 	l.above = nil
 }
 
