@@ -38,6 +38,7 @@ var rooms = map[string]struct {
 	"config/keepalived":       {"a dialect; it knows no other dialect", []string{"config", "ldirector", "ldirector/check", "vrrp", "lvs"}},
 	"config/heartbeat":        {"a dialect; it knows no other dialect", []string{"config", "ldirector", "vrrp"}},
 	"config/rules":            {"a dialect: ipvsadm -S text", []string{"config", "ldirector", "lvs", "lvs/ipvsadm"}},
+	"config/lint":             {"what files may say and nobody means; it sees a site, never a file or a host", []string{"config", "ldirector", "vrrp", "lvs"}},
 	"config/dialects":         {"which dialect a file is in; the one place that knows them all", []string{"config", "config/ldirectord", "config/keepalived", "config/heartbeat", "config/rules", "lvs/ipvsadm"}},
 	"internal/netif":          {"the host's addresses, routes, sysctls and announcements; not why they are wanted", nil},
 	"internal/daemon":         {"how a long-running program behaves; not what it does", nil},

@@ -105,8 +105,7 @@ func sayAll(w io.Writer, ps []config.Problem) {
 	}
 }
 
-// problemText is FILE:LINE: SEVERITY: TEXT; HINT. A word of the hint is hidden
-// nowhere: both are for the reader.
+// problemText is FILE:LINE: SEVERITY: TEXT; HINT.
 func problemText(p config.Problem) string {
 	place := cmp.Or(p.File, "lvsctl")
 	if p.Line > 0 {
@@ -129,12 +128,8 @@ type problemJSON struct {
 	Rule     string `json:"rule,omitempty"`
 }
 
-func problemsJSON(ps []config.Problem) []problemJSON {
-	all := []problemJSON{}
-	for _, p := range ps {
-		all = append(all, problemJSON{File: p.File, Line: p.Line, Severity: p.Severity.String(), Text: p.Text, Hint: p.Hint})
-	}
-	return all
+func problemOf(p config.Problem) problemJSON {
+	return problemJSON{File: p.File, Line: p.Line, Severity: p.Severity.String(), Text: p.Text, Hint: p.Hint}
 }
 
 // refuseErrors says the problems of files that are about to be used, and refuses

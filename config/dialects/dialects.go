@@ -59,17 +59,27 @@ type dialect struct {
 	read func(ctx context.Context, t text, h Host) part
 	// write writes a site. nil: nothing is translated into this dialect.
 	write func(w io.Writer, s config.Site) error
+	// looks are the rules of config/lint that reading a file applies itself, in
+	// the dialect's own words.
+	looks []string
 }
 
 // table is in the order in which a tie between dialects is decided.
 func table() []dialect {
 	return []dialect{
-		{"rules", marksRules, readRules, rules.Write},
-		{"ldirectord", marksLdirectord, readLdirectord, ldirectord.Write},
-		{haCf, marksHaCf, nil, nil},
-		{haresources, marksHaresources, nil, nil},
-		{authkeys, marksAuthkeys, nil, nil},
+		{name: "rules", marks: marksRules, read: readRules, write: rules.Write},
+		{name: "ldirectord", marks: marksLdirectord, read: readLdirectord, write: ldirectord.Write, looks: []string{"forward-port", "real-twice"}},
+		{name: haCf, marks: marksHaCf},
+		{name: haresources, marks: marksHaresources, looks: []string{"vip-twice"}},
+		{name: authkeys, marks: marksAuthkeys},
 	}
+}
+
+// Looks tells whether reading a file of a dialect applies a rule of config/lint
+// itself.
+func Looks(name, rule string) bool {
+	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == name })
+	return i >= 0 && slices.Contains(table()[i].looks, rule)
 }
 
 // The three files of heartbeat.
