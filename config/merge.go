@@ -183,6 +183,13 @@ func equal(a, b reflect.Value) bool {
 			}
 		}
 		return true
+	case reflect.Interface:
+		if a.IsNil() || b.IsNil() || a.Elem().Type() != b.Elem().Type() {
+			return a.IsNil() && b.IsNil()
+		}
+		return equal(a.Elem(), b.Elem())
+	case reflect.Map:
+		return a.Len() == b.Len() && reflect.DeepEqual(a.Interface(), b.Interface())
 	case reflect.Pointer:
 		if a.IsNil() || b.IsNil() {
 			return a.IsNil() && b.IsNil()

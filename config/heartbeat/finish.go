@@ -93,6 +93,10 @@ func (p *parser) finish(files Files) {
 		p.file = files.Haresources.Name
 		p.finishGroups()
 	}
+	if t := c.Timing(false); c.Auth.Key != "" && t.Version == 3 {
+		p.file, p.line = c.Auth.Source.File, c.Auth.Source.Line
+		p.warn("the key has no effect: for intervals below a second VRRP has to be version 3, which knows no password", "make keepalive and a quarter of deadtime at least 1")
+	}
 	c.Self = c.opt.Node
 	if c.Self == "" && len(c.Groups) > 0 {
 		c.Self = c.Groups[0].Node

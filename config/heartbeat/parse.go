@@ -109,7 +109,7 @@ func (p *parser) haCf(f File) {
 		case !ok:
 			p.warn(fmt.Sprintf("%s: no such directive is known, and nothing is done about it", short(words[0])), didYouMean(name, known))
 		case len(words)-1 < d.least:
-			p.wrong(fmt.Sprintf("%s: %d words belong behind it, and there are %d", name, d.least, len(words)-1), "")
+			p.wrong(fmt.Sprintf("%s: too few words: %d, and it takes %d", name, len(words)-1, d.least), "")
 		default:
 			p.name = name
 			d.read(p, words[1:])

@@ -56,24 +56,28 @@ func (p *parser) nodesHint() string {
 
 // resource reads one word: script::argument::argument, or a bare address.
 func (p *parser) resource(g *Group, w string) {
-	parts := strings.Split(w, "::")
-	script, args := parts[0], parts[1:]
-	if len(args) == 0 && bareAddress(script) {
-		script, args = "IPaddr", []string{script}
+	if bareAddress(w) {
+		p.address(g, w)
+		return
 	}
-	switch script {
-	case "":
+	script, rest, some := strings.Cut(w, "::")
+	switch {
+	case script == "":
 		p.wrong(fmt.Sprintf("%s: no script is named", short(w)), "write SCRIPT::ARGUMENT")
-	case "IPaddr", "IPaddr2", "IPv6addr":
-		if len(args) != 1 {
-			p.wrong(fmt.Sprintf("%s: one address belongs behind it, and there are %d words", short(w), len(args)), "write "+script+"::ADDRESS/PREFIX/INTERFACE")
-			return
-		}
-		p.address(g, args[0])
+	case slices.Contains(addressScripts, script) && !some:
+		p.wrong(script+": an address belongs behind it", "write "+script+"::ADDRESS/PREFIX/INTERFACE")
+	case slices.Contains(addressScripts, script):
+		p.address(g, rest) // which may have a :: of its own
 	default:
+		var args []string
+		if some {
+			args = strings.Split(rest, "::")
+		}
 		g.Resources = append(g.Resources, config.Resource{Name: script, Args: args, After: len(g.Addresses), Source: p.at()})
 	}
 }
+
+var addressScripts = []string{"IPaddr", "IPaddr2", "IPv6addr"}
 
 func bareAddress(s string) bool {
 	addr, _, _ := strings.Cut(s, "/")

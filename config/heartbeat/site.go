@@ -86,7 +86,7 @@ func (c *Cluster) instance(g Group, scripts []config.Script) config.Instance {
 		in.Password = c.password()
 	}
 	for _, a := range g.Addresses {
-		a.Excluded = a.Prefix.Addr().Is6() != v6
+		a.Excluded = a.Prefix.Addr().Is6() != v6 || len(in.Addrs) == vrrp.MaxAddrs
 		if !a.Excluded {
 			in.Addrs = append(in.Addrs, a.Prefix.Addr())
 		}

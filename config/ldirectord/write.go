@@ -38,6 +38,9 @@ func Write(w io.Writer, s config.Site) error {
 type siteWriter struct {
 	w     *bufio.Writer
 	every time.Duration // the global interval
+	// command is the global fallbackcommand, in which quotes have another meaning
+	// than in that of a virtual.
+	command string
 }
 
 // put writes a line. Errors stay in the writer until it is flushed.
@@ -78,6 +81,9 @@ func (p *siteWriter) globals(s config.Site) {
 	if len(count) > 1 {
 		p.put("fork=yes")
 	}
+	if p.command = sameCommand(s.Virtuals); p.command != "" {
+		p.put("fallbackcommand=%s", p.command)
+	}
 	for _, v := range s.Virtuals {
 		if v.Alert.From != "" {
 			p.put("emailalertfrom=%s", v.Alert.From)
@@ -87,6 +93,18 @@ func (p *siteWriter) globals(s config.Site) {
 	if slices.ContainsFunc(s.Virtuals, func(v ldirector.Virtual) bool { return v.Policy.ReaddQuiescent }) {
 		p.put("readdquiescent=yes")
 	}
+}
+
+// sameCommand is the fallback command that all virtuals have, if they have one.
+func sameCommand(vs []ldirector.Virtual) string {
+	if len(vs) == 0 || strings.Contains(vs[0].Hooks.Fallback, "\n") {
+		return ""
+	}
+	first := vs[0].Hooks.Fallback
+	if slices.ContainsFunc(vs, func(v ldirector.Virtual) bool { return v.Hooks.Fallback != first }) {
+		return ""
+	}
+	return first
 }
 
 // wholeSeconds is what the language can say: at least one.
@@ -209,8 +227,8 @@ func (p *siteWriter) policy(v ldirector.Virtual) {
 	if !v.Policy.CleanStop {
 		p.set("cleanstop", "no")
 	}
-	if c := v.Hooks.Fallback; c != "" && !strings.ContainsAny(c, "\"\n") {
-		p.put("\tfallbackcommand=\"%s\"", c)
+	if c := v.Hooks.Fallback; c != p.command && !strings.Contains(c, "\n") {
+		p.set("fallbackcommand", c)
 	}
 	a := v.Alert
 	p.set("emailalert", strings.Join(a.To, ", "))
@@ -287,7 +305,10 @@ func formOf(v ldirector.Virtual) form {
 	}
 	f, at := wordsOf(spec)
 	f.spec = spec
-	f.port = commonPort(v, at.Port())
+	if f.impliedLogin(v.Service) {
+		f.service, f.login = "", ""
+	}
+	f.port = commonPort(v, f.service, at.Port())
 	for _, m := range v.Members {
 		if len(m.Checks) == 0 {
 			continue
@@ -299,9 +320,16 @@ func formOf(v ldirector.Virtual) form {
 	return f
 }
 
+// impliedLogin: a line service=ftp or service=sip brings a login with it. Without
+// the line the port says which service it is, and nobody logs in.
+func (f form) impliedLogin(s lvs.Service) bool {
+	nobody := f.service == "ftp" && f.login == "anonymous" && f.passwd == "" || f.service == "sip" && f.login == ""
+	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts[f.service]
+}
+
 // commonPort is the checkport to write: none, where each server is asked on its
 // own port.
-func commonPort(v ldirector.Virtual, first uint16) uint16 {
+func commonPort(v ldirector.Virtual, service string, first uint16) uint16 {
 	if first == 0 {
 		return 0 // the check does not use ports
 	}
@@ -309,7 +337,8 @@ func commonPort(v ldirector.Virtual, first uint16) uint16 {
 		if len(m.Checks) == 0 {
 			continue
 		}
-		if _, at := wordsOf(m.Checks[0]); at.Port() != configuredPort(m) {
+		own := cmp.Or(configuredPort(m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
+		if _, at := wordsOf(m.Checks[0]); at.Port() != own {
 			return first
 		}
 	}
