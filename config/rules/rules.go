@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/ldirector"
@@ -37,7 +38,7 @@ func Parse(name string, text []byte, opt Options) (config.Site, []config.Problem
 	}
 	found, wrong := ipvsadm.ParseRules(name, bytes.NewReader(text), names)
 	for _, p := range wrong {
-		r.problem(p.Line, config.Error, p.Text, r.hint(p.Text))
+		r.unread(p)
 	}
 	table := r.fold(found)
 	config.SortProblems(r.problems)
@@ -155,10 +156,14 @@ func (o *offline) Host(string) (netip.Addr, bool) {
 
 func (o *offline) HostName(netip.Addr) (string, bool) { return "", false }
 
-func (r *reader) hint(string) string {
-	if !r.offline.asked {
-		return ""
+// unread reports a line that is no rule.
+func (r *reader) unread(p ipvsadm.Problem) {
+	text, hint := p.Text, ""
+	switch {
+	case strings.HasPrefix(text, "Try "): // where to find help, which is not here
+		text, hint = "no rule: there is no command in it", "a rule begins with -A, -E, -D, -a, -e or -d"
+	case r.offline.asked && strings.Contains(text, "address"):
+		hint = "names of hosts are not looked up here; write an address"
 	}
-	r.offline.asked = false
-	return "names of hosts are not looked up here; write an address"
+	r.problem(p.Line, config.Error, text, hint)
 }
