@@ -201,8 +201,8 @@ func outcomeOf(id int64) (string, error) {
 	return p.Outcome, err
 }
 
-// settle does something about the changes that wait.
-func settle(do func(f *pendingFile, p pending) error) error {
+// onWaiting does something about the changes that wait.
+func onWaiting(do func(f *pendingFile, p pending) error) error {
 	f, err := openPending()
 	if err != nil {
 		return err
@@ -221,7 +221,7 @@ func settle(do func(f *pendingFile, p pending) error) error {
 }
 
 func confirmPending(out io.Writer) error {
-	return settle(func(f *pendingFile, p pending) error {
+	return onWaiting(func(f *pendingFile, p pending) error {
 		if err := f.finish(p, outcomeKept); err != nil {
 			return err
 		}
@@ -231,7 +231,7 @@ func confirmPending(out io.Writer) error {
 }
 
 func rollbackPending(out io.Writer) error {
-	return settle(func(f *pendingFile, p pending) error {
+	return onWaiting(func(f *pendingFile, p pending) error {
 		k, err := kernel.Open()
 		if err != nil {
 			return err
@@ -309,7 +309,7 @@ func (p pending) timedOut(k lvs.Kernel) error {
 	var err error
 	for range rollbackRetries {
 		done := false
-		err = settle(func(f *pendingFile, now pending) error {
+		err = onWaiting(func(f *pendingFile, now pending) error {
 			if now.ID != p.ID {
 				return nil
 			}

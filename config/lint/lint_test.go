@@ -2,6 +2,7 @@ package lint
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -275,5 +276,22 @@ hosts-twice hosts:5: node1 is 10.0.0.1 here, and 192.168.131.142 on line 2; a na
 	}
 	if found := Hosts("hosts", []byte("127.0.0.1 localhost lb1\n127.0.1.1 lb1\n10.0.0.2 lb1\nfd00::2 lb1\n")); len(found) > 0 {
 		t.Errorf("%v", found)
+	}
+}
+
+// TestPage: the manual page knows every rule.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../man/lvsctl-validate.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"hosts-twice", "hosts-order"}
+	for _, r := range Rules() {
+		names = append(names, r.Name)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(page), "\n.B "+strings.ReplaceAll(name, "-", `\-`)+"\n") {
+			t.Errorf("the page does not name %s", name)
+		}
 	}
 }
