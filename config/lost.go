@@ -28,7 +28,6 @@ func Lost(want, got Site) []Problem {
 
 type losses struct {
 	problems []Problem
-	index    map[string]int // of problems, by what they say of a virtual
 	count    []int
 }
 

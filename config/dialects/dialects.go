@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/lvsctl/lvsctl/config"
-	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/config/ldirectord"
 	"github.com/lvsctl/lvsctl/config/rules"
 	"github.com/lvsctl/lvsctl/lvs/ipvsadm"
@@ -45,7 +44,6 @@ type part struct {
 	problems []config.Problem
 	// outside are the settings of a daemon that no other dialect knows of.
 	outside []config.Problem
-	cluster *heartbeat.Cluster
 }
 
 // dialect is one language. Another one is another line of table.
