@@ -86,6 +86,10 @@ func thisHost() (dialects.Host, error) {
 			return ""
 		},
 		Own: func(a netip.Addr) bool { return len(have.Holders(a)) > 0 },
+		HasLink: func(name string) bool {
+			_, has := have.Link(name)
+			return has
+		},
 	}, nil
 }
 

@@ -66,6 +66,17 @@ func marksLdirectord(line string, _ []string) bool {
 	return ok && name != "" && strings.ToLower(name) == name && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz6") == ""
 }
 
+var keepalivedWords = []string{"global_defs", "vrrp_instance", "vrrp_script", "vrrp_sync_group", "virtual_server", "virtual_server_group",
+	"real_server", "virtual_ipaddress", "authentication", "track_script", "TCP_CHECK", "HTTP_GET", "SSL_GET", "MISC_CHECK", "SMTP_CHECK",
+	"state", "interface", "virtual_router_id", "priority", "advert_int", "auth_type", "auth_pass", "delay_loop", "lb_algo", "lb_kind",
+	"protocol", "weight", "connect_timeout", "router_id", "persistence_timeout", "notification_email", "include", "lvs_sched", "lvs_method"}
+
+// marksKeepalived: words that only this language has, and braces.
+func marksKeepalived(line string, words []string) bool {
+	first := strings.TrimRight(words[0], "{")
+	return slices.Contains(keepalivedWords, first) || line == "}" || line == "{" || strings.HasSuffix(line, "{") && !strings.Contains(line, "=")
+}
+
 var haCfWords = []string{"keepalive", "deadtime", "warntime", "initdead", "udpport", "bcast", "mcast", "ucast", "auto_failback",
 	"node", "ping", "ping_group", "respawn", "apiauth", "debugfile", "logfile", "logfacility", "serial", "baud", "watchdog",
 	"stonith", "stonith_host", "deadping", "crm", "pacemaker", "use_logd", "debug"}

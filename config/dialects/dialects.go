@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/keepalived"
 	"github.com/lvsctl/lvsctl/config/ldirectord"
 	"github.com/lvsctl/lvsctl/config/rules"
 	"github.com/lvsctl/lvsctl/lvs/ipvsadm"
@@ -29,6 +30,8 @@ type Host struct {
 	LinkOf func(netip.Addr) string
 	// Own tells whether an address is one of this host's.
 	Own func(netip.Addr) bool
+	// HasLink tells whether there is an interface of a name.
+	HasLink func(string) bool
 }
 
 // text is a file as it was found.
@@ -67,6 +70,7 @@ func table() []dialect {
 	return []dialect{
 		{name: "rules", marks: marksRules, read: readRules, write: rules.Write},
 		{name: "ldirectord", marks: marksLdirectord, read: readLdirectord, write: ldirectord.Write, looks: []string{"forward-port", "real-twice"}},
+		{name: "keepalived", marks: marksKeepalived, read: readKeepalived, looks: []string{"real-twice"}},
 		{name: haCf, marks: marksHaCf},
 		{name: haresources, marks: marksHaresources, looks: []string{"vip-twice"}},
 		{name: authkeys, marks: marksAuthkeys},
@@ -153,6 +157,14 @@ func readLdirectord(ctx context.Context, t text, h Host) part {
 		}
 	}
 	return p
+}
+
+// readKeepalived reads included files too.
+func readKeepalived(_ context.Context, t text, h Host) part {
+	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink}
+	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
+	f, problems := keepalived.Parse(t.name, t.data, opt)
+	return part{site: f.Site(), problems: problems}
 }
 
 var daemonSettings = []string{"autoreload", "callback", "execute", "logfile", "maintenancedir", "supervised"}
