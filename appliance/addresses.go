@@ -194,15 +194,18 @@ func (h *addresses) holds(link string, p netip.Prefix) bool {
 	return h.held[key] && !h.loose[key]
 }
 
-// missing are the addresses that should be there and are not.
+// missing are the addresses that should be there and are not; those of a device that
+// does not run went with it. They are not ours any more, until they are taken again.
 func (h *addresses) missing() []netif.Addr {
 	links := linkCache{host: h.host}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []netif.Addr
 	for _, a := range h.want {
-		if h.held[a.Key()] && !h.loose[a.Key()] && !links.get(a.Link).Has(a.Prefix) {
+		l := links.get(a.Link)
+		if h.held[a.Key()] && !h.loose[a.Key()] && l.Running && !l.Has(a.Prefix) {
 			out = append(out, a)
+			delete(h.held, a.Key())
 		}
 	}
 	return out

@@ -130,7 +130,10 @@ func (a *Appliance) putBack(names map[string]bool, always bool) {
 			if r.name != name {
 				continue
 			}
-			if missing := k.addresses.missing(); len(missing) > 0 && (a.mayRetake(name) || always) {
+			if !always && !a.mayRetake(name) {
+				continue
+			}
+			if missing := k.addresses.missing(); len(missing) > 0 {
 				a.reports.say(Warning, name, theftText(missing))
 				a.warn(a.speaker.Retake(name))
 			}

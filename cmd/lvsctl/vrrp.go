@@ -91,23 +91,21 @@ func vrrpVerbCommand(v vrrpVerb) *cobra.Command {
 // orderMode gives the order, and waits until nobody is leaving any more.
 func orderMode(cmd *cobra.Command, c *daemon.Client, out *output, verb string, names []string) error {
 	ctx := cmd.Context()
-	all, err := askInstances(ctx, c, names)
-	if err != nil {
-		return err
+	if _, err := askInstances(ctx, c, names); err != nil {
+		return err // 3, not 1, for an instance that is not there
 	}
 	if err := ask(ctx, c, http.MethodPost, "/v1/"+verb, modeRequest{Instances: names}, nil); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, handoverPatience)
 	defer cancel()
-	for {
-		if all, err = askInstances(cmd.Context(), c, names); err != nil {
-			return err
-		}
-		leaving := func(s appliance.InstanceStatus) bool { return s.State == "LEAVING" }
-		if !slices.ContainsFunc(all, leaving) || !pauseFor(ctx, 50*time.Millisecond) {
-			break
-		}
+	all, err := askInstances(cmd.Context(), c, names)
+	leaving := func(s appliance.InstanceStatus) bool { return s.State == "LEAVING" }
+	for err == nil && slices.ContainsFunc(all, leaving) && pauseFor(ctx, 50*time.Millisecond) {
+		all, err = askInstances(cmd.Context(), c, names)
+	}
+	if err != nil {
+		return err
 	}
 	return out.say(cmd.OutOrStdout(), instancesAnswer{1, all}, func(w io.Writer) { printInstanceTable(w, time.Now(), all) })
 }

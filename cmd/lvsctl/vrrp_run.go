@@ -32,6 +32,7 @@ type vrrpRun struct {
 	trackLinks           []string
 	scripts              []string
 	scriptInterval       time.Duration
+	scriptTimeout        time.Duration
 	notify               map[string]*string
 	syncLink             string
 	syncID               int
@@ -85,7 +86,8 @@ func (r *vrrpRun) flags(cmd *cobra.Command) {
 	f.DurationVar(&r.preemptDelay, "preempt-delay", 0, "leave it alone for this `time`, as in 30s")
 	f.StringArrayVar(&r.trackLinks, "track-interface", nil, "be in FAULT while this `device` is down; repeat it for more")
 	f.StringArrayVar(&r.scripts, "track-script", nil, "be in FAULT while this `command` fails; repeat it for more")
-	f.DurationVar(&r.scriptInterval, "track-interval", time.Second, "`time` between two runs of a tracked command, and the longest one may take")
+	f.DurationVar(&r.scriptInterval, "track-interval", time.Second, "`time` between two runs of a tracked command")
+	f.DurationVar(&r.scriptTimeout, "track-timeout", 0, "the longest `time` that one may take; without it the interval")
 	for _, n := range []struct{ name, help string }{
 		{"notify", "run this `command` on every change, with INSTANCE, the name, the state and the priority as further words"},
 		{"notify-master", "run this `command` on becoming master"},
@@ -233,13 +235,16 @@ func (r *vrrpRun) tracked(site *config.Site) error {
 	if r.scriptInterval < 10*time.Millisecond {
 		return fmt.Errorf("--track-interval %v is less than 10ms", r.scriptInterval)
 	}
+	if r.scriptTimeout < 0 {
+		return fmt.Errorf("--track-timeout %v is negative", r.scriptTimeout)
+	}
 	for _, s := range r.scripts {
 		words := strings.Fields(s)
 		if len(words) == 0 {
 			return errors.New("--track-script is empty")
 		}
 		site.Scripts = append(site.Scripts, config.Script{
-			Name: s, Command: config.Command{Words: words}, Interval: r.scriptInterval, Timeout: r.scriptInterval,
+			Name: s, Command: config.Command{Words: words}, Interval: r.scriptInterval, Timeout: cmp.Or(r.scriptTimeout, r.scriptInterval),
 		})
 		in.Track = append(in.Track, vrrp.Tracked{Name: config.TrackScript(s)})
 	}
