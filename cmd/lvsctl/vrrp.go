@@ -101,7 +101,7 @@ func orderMode(cmd *cobra.Command, c *daemon.Client, out *output, verb string, n
 	defer cancel()
 	all, err := askInstances(cmd.Context(), c, names)
 	leaving := func(s appliance.InstanceStatus) bool { return s.State == "LEAVING" }
-	for err == nil && slices.ContainsFunc(all, leaving) && pauseFor(ctx, 50*time.Millisecond) {
+	for err == nil && slices.ContainsFunc(all, leaving) && pause(ctx, 50*time.Millisecond) {
 		all, err = askInstances(cmd.Context(), c, names)
 	}
 	if err != nil {
@@ -112,15 +112,6 @@ func orderMode(cmd *cobra.Command, c *daemon.Client, out *output, verb string, n
 
 // handoverPatience is more than a hand-over takes at any usual interval.
 const handoverPatience = 30 * time.Second
-
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // instancesAnswer is the JSON of vrrp status, standby, takeover and resume.
 type instancesAnswer struct {
