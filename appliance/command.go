@@ -4,68 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"os/user"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/lvsctl/lvsctl/config"
 )
-
-// credential is who a program runs as: nil when nobody says otherwise, or when it
-// is what we are.
-func credential(c config.Command) (*syscall.Credential, error) {
-	if c.User == "" && c.Group == "" {
-		return nil, nil
-	}
-	u, err := user.Current()
-	if c.User != "" {
-		u, err = lookupUser(c.User)
-	}
-	if err != nil {
-		return nil, err
-	}
-	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
-	}
-	as := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	if c.Group != "" {
-		if as.Gid, err = lookupGroup(c.Group); err != nil {
-			return nil, err
-		}
-	}
-	as.Groups = []uint32{as.Gid}
-	if as.Uid == uint32(syscall.Geteuid()) && as.Gid == uint32(syscall.Getegid()) {
-		return nil, nil // setgroups would need a right that a container may not have
-	}
-	return as, nil
-}
-
-func lookupUser(name string) (*user.User, error) {
-	u, err := user.Lookup(name)
-	if err == nil {
-		return u, nil
-	}
-	if _, isNumber := strconv.ParseUint(name, 10, 32); isNumber == nil {
-		return &user.User{Uid: name, Gid: name}, nil
-	}
-	return nil, fmt.Errorf("user %s: there is no such user", name)
-}
-
-func lookupGroup(name string) (uint32, error) {
-	id := name
-	if g, err := user.LookupGroup(name); err == nil {
-		id = g.Gid
-	}
-	n, err := strconv.ParseUint(id, 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("group %s: there is no such group", name)
-	}
-	return uint32(n), nil
-}
 
 // sequence runs programs one after the other, in the order in which they were
 // given, and nobody waits for it. A program that takes too long is left to

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/ldirector/check"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
 
@@ -69,6 +70,6 @@ func (t *told) run(c *config.Command, newSeq func() *sequence, more ...string) {
 	if t.seq == nil {
 		t.seq = newSeq()
 	}
-	as, err := credential(*c)
+	as, err := check.Credential(c.User, c.Group)
 	t.seq.do(job{words: slices.Concat(c.Words, more), as: as, err: err})
 }

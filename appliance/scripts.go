@@ -123,13 +123,9 @@ func (s *scripts) tell(name string, h vrrp.Health, err error) {
 
 // runScript runs it to its end or its timeout; nothing of its process group is left.
 func runScript(ctx context.Context, c config.Command, timeout time.Duration) error {
-	as, err := credential(c)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	p := check.Program{Path: c.Words[0], Args: c.Words[1:], As: as}
+	p := check.Program{Path: c.Words[0], Args: c.Words[1:], User: c.User, Group: c.Group}
 	return p.Examine(ctx, nil).Err
 }
 
@@ -175,7 +171,7 @@ func usable(c config.Script) error {
 	if _, err := exec.LookPath(c.Command.Words[0]); err != nil {
 		return fmt.Errorf("script %s: %w", c.Name, err)
 	}
-	if _, err := credential(c.Command); err != nil {
+	if _, err := check.Credential(c.Command.User, c.Command.Group); err != nil {
 		return fmt.Errorf("script %s: %w", c.Name, err)
 	}
 	return nil
