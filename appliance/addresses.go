@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
@@ -18,6 +19,8 @@ type addresses struct {
 	host Host
 	tell *announcer
 	say  func(Level, string) // a line about the instance
+	// stays is true at the end of a process that is to leave its addresses behind.
+	stays *atomic.Bool
 
 	// running is held while the kernel is being changed: by one at a time.
 	running sync.Mutex
@@ -36,8 +39,8 @@ var (
 	_ vrrp.Announcer = (*addresses)(nil)
 )
 
-func newAddresses(host Host, tell *announcer, say func(Level, string)) *addresses {
-	return &addresses{host: host, tell: tell, say: say, held: map[netif.AddrKey]bool{}}
+func newAddresses(host Host, tell *announcer, say func(Level, string), stays *atomic.Bool) *addresses {
+	return &addresses{host: host, tell: tell, say: say, stays: stays, held: map[netif.AddrKey]bool{}}
 }
 
 func (*addresses) String() string { return "addresses" }
@@ -114,6 +117,9 @@ func (h *addresses) Drop(ctx context.Context) error {
 	began := h.began
 	h.began = true
 	h.mu.Unlock()
+	if h.stays.Load() {
+		return nil
+	}
 	if !began {
 		h.sayLeft(all)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -39,6 +40,9 @@ type Options struct {
 	// ended; Save hears whenever that changes.
 	Standby []string
 	Save    func(standby []string)
+	// KeepHeld and KeepServices leave what masters hold, and the virtual services,
+	// behind at the end.
+	KeepHeld, KeepServices bool
 	// RealTime asks for real-time scheduling of the adverts.
 	RealTime bool
 }
@@ -55,6 +59,8 @@ type Appliance struct {
 	probes  *prober
 	gate    *gate
 	syncs   *syncs
+
+	leaveAll atomic.Bool // the end is near, and what is held stays behind
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop takes no more orders
@@ -74,6 +80,7 @@ type Appliance struct {
 	sysctls  map[string]string // what was there before us
 	ipvs     IPVS
 	director *ldirector.Director
+	hooks    *hooks
 	tasks    sync.WaitGroup
 	thefts   map[string]*theft
 }
@@ -109,6 +116,7 @@ func New(o Options) *Appliance {
 	a.reports.changed = a.probes.changed
 	a.speaker.Report = a.reports.report
 	a.syncs = newSyncs(func(l Level, text string) { a.say(l, "%s", text) })
+	a.hooks = newHooks(func(l Level, text string) { a.say(l, "%s", text) })
 	a.scripts = newScripts(a.observed, func(l Level, text string) { a.say(l, "%s", text) })
 	for _, name := range o.Standby {
 		a.standby[name] = true
@@ -131,6 +139,9 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	go func() { defer close(told); a.reports.run() }()
 	late, end := context.WithCancel(context.Background())
 	a.ctx = late
+	if a.o.KeepHeld {
+		defer context.AfterFunc(ctx, func() { a.leaveAll.Store(true) })()
+	}
 	a.tasks.Go(func() { a.syncs.run(late) })
 	spoke := make(chan error, 1)
 	go func() { spoke <- a.speaker.Run(ctx) }()
@@ -145,9 +156,11 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	err = errors.Join(err, a.restoreSysctls(), a.tell.close())
 	a.reports.box.close()
 	<-told
+	a.hooks.end()
 	patience, done := context.WithTimeout(context.Background(), notifyPatience)
 	defer done()
 	a.reports.settle(patience)
+	a.hooks.settle(patience)
 	return err
 }
 
@@ -363,8 +376,8 @@ func (a *Appliance) keep(in *config.Instance) *kept {
 	name := in.Name
 	say := func(l Level, text string) { a.reports.say(l, name, text) }
 	return &kept{
-		addresses: newAddresses(a.o.Host, a.tell, say),
-		routes:    &routes{host: a.o.Host},
+		addresses: newAddresses(a.o.Host, a.tell, say, &a.leaveAll),
+		routes:    &routes{host: a.o.Host, stays: &a.leaveAll},
 		door:      &doorkeeper{a.gate, name},
 		sync:      &switcher{a.syncs, name},
 	}

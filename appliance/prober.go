@@ -50,7 +50,7 @@ const (
 	probesAtOnce = 16
 	// probeMost is how many addresses are asked for; of a thousand addresses that
 	// moved together the others tell nothing new.
-	probeMost = 256
+	probeMost = 64
 )
 
 var probing = netif.Probing{Count: 2, Interval: 200 * time.Millisecond, Wait: 800 * time.Millisecond}

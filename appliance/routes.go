@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
@@ -13,7 +14,8 @@ import (
 // routes are the virtual routes of one instance. They are a holder of their own,
 // after the addresses: one that fails is tried again, and keeps no address away.
 type routes struct {
-	host Host
+	host  Host
+	stays *atomic.Bool // see addresses
 
 	running sync.Mutex
 
@@ -77,6 +79,9 @@ func (h *routes) Drop(ctx context.Context) error {
 	h.mu.Lock()
 	all := slices.Concat(h.want, h.gone)
 	h.mu.Unlock()
+	if h.stays.Load() {
+		return nil
+	}
 	slices.Reverse(all)
 	if err := h.do(ctx, netif.DelRoute, all); err != nil {
 		return err

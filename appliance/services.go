@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
@@ -25,7 +26,8 @@ func (a *Appliance) useServices() {
 	}
 	switch {
 	case a.director != nil:
-		if err := a.director.Load(a.ctx, a.site.Virtuals); err != nil {
+		a.hooks.use(a.site.Virtuals)
+		if err := a.director.Load(a.ctx, a.virtuals()); err != nil {
 			a.say(Error, "virtual services: %v", err)
 		}
 	case len(a.site.Virtuals) > 0:
@@ -48,7 +50,15 @@ func (a *Appliance) openIPVS() {
 
 func (a *Appliance) startDirector() {
 	o := a.o.Director
-	o.Kernel, o.Virtuals, o.Gate = a.ipvs, a.site.Virtuals, a.gate.out
+	o.Kernel, o.Virtuals, o.Gate = a.ipvs, a.virtuals(), a.gate.out
+	tell := o.Report
+	o.Report = func(e ldirector.Event) {
+		a.hooks.hear(e)
+		if tell != nil {
+			tell(e)
+		}
+	}
+	a.hooks.use(a.site.Virtuals)
 	a.director = ldirector.New(o)
 	a.tasks.Go(func() {
 		if err := a.director.Run(a.ctx); err != nil {
@@ -57,6 +67,19 @@ func (a *Appliance) startDirector() {
 	})
 	d := a.director
 	a.gate.settles(func(ctx context.Context) { _, _ = d.Snapshot(ctx) })
+}
+
+// virtuals are those of the site; what is to stay behind at the end is not cleaned
+// up there.
+func (a *Appliance) virtuals() []ldirector.Virtual {
+	if !a.o.KeepServices {
+		return a.site.Virtuals
+	}
+	vs := slices.Clone(a.site.Virtuals)
+	for i := range vs {
+		vs[i].Policy.CleanStop = false
+	}
+	return vs
 }
 
 // Director is the director of the virtual services, nil while there are none.

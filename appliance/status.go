@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
@@ -34,7 +35,9 @@ type InstanceStatus struct {
 	Priority uint8   `json:"priority"`      // effective
 	Base     uint8   `json:"base_priority"` // as configured
 	Interval float64 `json:"advert_interval"`
-	Source   string  `json:"source,omitempty"`
+	// MasterInterval is what the master said, in seconds; our own otherwise.
+	MasterInterval float64 `json:"master_advert_interval,omitempty"`
+	Source         string  `json:"source,omitempty"`
 	// Master is who is obeyed, or ourselves; empty when nobody was heard.
 	Master         string `json:"master,omitempty"`
 	MasterPriority uint8  `json:"master_priority,omitempty"`
@@ -45,6 +48,12 @@ type InstanceStatus struct {
 	Duplicates []Duplicate    `json:"duplicates,omitempty"`
 
 	Counters Counters `json:"counters"`
+
+	// For front ends, which have formats of their own.
+	VIPs      []netif.Addr `json:"-"`
+	Garp      vrrp.Garp    `json:"-"`
+	NoPreempt bool         `json:"-"`
+	Password  bool         `json:"-"` // there is one
 }
 
 // HolderStatus is something that a master holds.
@@ -125,13 +134,15 @@ func describe(in *config.Instance, site *config.Site) InstanceStatus {
 	s := InstanceStatus{
 		Name: in.Name, Interface: in.Link, VRID: in.VRID, Family: "ipv4", Version: in.Version, State: "INIT", Mode: "normal",
 		Base: in.Instance.Priority, Interval: in.Interval.Seconds(), File: in.Origin.File, Line: in.Origin.Line,
+		Garp: in.Garp, NoPreempt: in.NoPreempt, Password: in.Password != "",
 		Addresses: []string{}, Holders: []HolderStatus{}, Tracked: []TrackStatus{},
 	}
 	if in.IPv6 {
 		s.Family = "ipv6"
 	}
 	for _, a := range in.Addresses {
-		s.Addresses = append(s.Addresses, addrOf(a, in.Link).String())
+		addr := addrOf(a, in.Link)
+		s.VIPs, s.Addresses = append(s.VIPs, addr), append(s.Addresses, addr.String())
 	}
 	for _, t := range complete(in, site, netip.Addr{}, nil).Track {
 		s.Tracked = append(s.Tracked, TrackStatus{t.Name, t.Weight, "unknown"})
@@ -143,6 +154,7 @@ func describe(in *config.Instance, site *config.Site) InstanceStatus {
 func (s *InstanceStatus) fill(m vrrp.MemberStatus) {
 	s.State, s.Cause, s.Since, s.Mode, s.Group = m.State.String(), m.Cause, m.Since, m.Mode.String(), m.Group
 	s.Priority, s.Base, s.Interval = m.Priority, m.Base, m.Interval.Seconds()
+	s.MasterInterval = m.MasterInterval.Seconds()
 	if m.Master.Addr.IsValid() {
 		s.Master, s.MasterPriority = m.Master.Addr.String(), m.Master.Priority
 	}

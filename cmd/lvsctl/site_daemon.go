@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/lvsctl/lvsctl/appliance"
@@ -38,6 +39,11 @@ type siteDaemon struct {
 	state  *daemon.StateFile
 	app    *appliance.Appliance
 	events func(ldirector.Event) // of virtual services; nil: the log has them
+
+	greet    func()        // what the log begins with; nil: a line
+	extra    []daemon.Task // of a front end
+	keepVRRP bool          // leave what masters hold behind at the end
+	keepIPVS bool          // leave the virtual services behind
 
 	// reload reads the site again; nil: it came from the command line.
 	reload func() (config.Site, []config.Problem)
@@ -71,7 +77,7 @@ func (d *siteDaemon) run(site config.Site) error {
 		Host: appliance.Here(host), IPVS: openIPVS, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
-		Report:  d.report,
+		Report: d.report, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
 		Standby: d.saved.Standby,
 		Save:    func(names []string) { d.keeps <- func(st *siteState) { st.Standby = names } },
 	})
@@ -97,13 +103,17 @@ func (d *siteDaemon) live(site config.Site, runner *check.Runner) error {
 	go func() {
 		outlived <- daemon.Serve(late, d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep))
 	}()
-	d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", d.kind, ownVersion(), os.Getpid())
-	err := daemon.Serve(ctx,
+	if d.greet == nil {
+		d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", d.kind, ownVersion(), os.Getpid())
+	} else {
+		d.greet()
+	}
+	err := daemon.Serve(ctx, slices.Concat([]daemon.Task{
 		daemon.Func("site", func(ctx context.Context) error { return d.serve(ctx, site) }),
 		daemon.Func("checks", func(ctx context.Context) error { runner.Run(ctx); return nil }),
 		daemon.Func("control socket", d.control),
 		daemon.Func("beginning", d.begin),
-		d.notify.Watchdog(d.alive))
+		d.notify.Watchdog(d.alive)}, d.extra)...)
 	if err != nil {
 		d.log.Print(daemon.Error, err.Error())
 	}
