@@ -90,6 +90,11 @@ type kaCommand struct {
 	pid, vrrpPid, chkPid string
 	configID, namespace  string
 	umask                int
+
+	// Of vrrp run --file.
+	noPids bool
+	name   string      // of the daemon; empty: the file's
+	log    daemon.Sink // nil: as the options say
 }
 
 // kaOption is an option of the peer.
@@ -458,6 +463,8 @@ func (discard) Write([]daemon.Line) error { return nil }
 
 func (c *kaCommand) sink() (daemon.Sink, error) {
 	switch {
+	case c.log != nil:
+		return c.log, nil
 	case c.console && daemon.ToJournal():
 		return daemon.WriterLog{W: os.Stderr, Journal: true}, nil
 	case c.console:

@@ -72,6 +72,9 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 
 // daemonName is that of socket and state file.
 func (c *kaCommand) daemonName() string {
+	if c.name != "" {
+		return c.name
+	}
 	name := strings.TrimSuffix(filepath.Base(c.file), ".conf")
 	if c.namespace != "" {
 		name += "-" + filepath.Base(c.namespace)
@@ -82,6 +85,9 @@ func (c *kaCommand) daemonName() string {
 // takePids writes the pid files: people and scripts look for all three of the
 // peer's processes, and here one process is all of them.
 func (c *kaCommand) takePids(site config.Site) (release func(), err error) {
+	if c.noPids {
+		return func() {}, nil
+	}
 	paths := []string{c.pid}
 	if len(site.Instances) > 0 {
 		paths = append(paths, c.vrrpPid)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
@@ -21,6 +23,7 @@ import (
 // vrrpRun is the instance that the flags of vrrp run describe.
 type vrrpRun struct {
 	name, instance, link string
+	file                 string
 	vrid, priority       int
 	vips, excluded       []string
 	interval             float64
@@ -51,12 +54,18 @@ to standard error.
 Link, virtual_router_id, password and addresses have to be the same on all machines,
 whether they run lvsctl or keepalived; priority decides between them. What was left
 on this machine by a crash is removed at the start. With --sync the kernel's
-connection synchronisation follows the state, so that connections outlive a move.`,
+connection synchronisation follows the state, so that connections outlive a move.
+With --file the instances are those of a keepalived.conf, which is read again on
+SIGHUP and by lvsctl reload; its virtual servers are for lvsctl keepalived.`,
 		Example: `  lvsctl vrrp run --interface eth0 --vrid 51 --priority 150 --vip 192.168.131.252
   lvsctl vrrp run --interface eth0 --vrid 51 --priority 100 --vip 192.168.131.252 \
-      --password 1111 --notify /etc/lvsctl/moved.sh`,
+      --password 1111 --notify /etc/lvsctl/moved.sh
+  lvsctl vrrp run --file /etc/keepalived/keepalived.conf`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if r.file != "" {
+				return r.runFile(cmd)
+			}
 			site, err := r.site()
 			if err != nil {
 				return usage(cmd, err)
@@ -70,6 +79,7 @@ connection synchronisation follows the state, so that connections outlive a move
 
 func (r *vrrpRun) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
+	f.StringVar(&r.file, "file", "", "run the instances of this keepalived.conf (`path`), in place of the other options")
 	f.StringVar(&r.link, "interface", "", "the `device` of the adverts, and of the addresses")
 	f.IntVar(&r.vrid, "vrid", 0, "the virtual_router_id, `1-255`")
 	f.IntVar(&r.priority, "priority", 100, "the highest is master, `1-255`; 255 only for the owner of the addresses")
@@ -249,6 +259,40 @@ func (r *vrrpRun) tracked(site *config.Site) error {
 		in.Track = append(in.Track, vrrp.Tracked{Name: config.TrackScript(s)})
 	}
 	return nil
+}
+
+// runFile runs the instances of a file, which says all that the other options say.
+func (r *vrrpRun) runFile(cmd *cobra.Command) error {
+	var other []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !slices.Contains([]string{"file", "name", "debug"}, f.Name) {
+			other = append(other, "--"+f.Name)
+		}
+	})
+	if len(other) > 0 {
+		return usage(cmd, fmt.Errorf("--file says what %s would say; give one of them", strings.Join(other, ", ")))
+	}
+	if err := plainName(r.name); err != nil {
+		return usage(cmd, err)
+	}
+	c := &kaCommand{prog: "lvsctl vrrp run", file: r.file, vrrpOnly: true, detail: r.debug, umask: -1, noPids: true}
+	c.finish()
+	if cmd.Flags().Changed("name") {
+		c.name = r.name
+	}
+	c.log = daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}
+	return fileStatus(c.serve(nil))
+}
+
+// fileStatus is the exit status of our own for one of the peer's.
+func fileStatus(status int) error {
+	switch status {
+	case statusOK:
+		return nil
+	case kaConfig, kaNoConfig:
+		return statusError(statusInvalid)
+	}
+	return statusError(statusFailed)
 }
 
 func (r *vrrpRun) run(site config.Site) error {
