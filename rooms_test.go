@@ -32,6 +32,7 @@ var rooms = map[string]struct {
 	"ldirector/check":         {"is one server well? It knows no table, so that any front end can ask", nil},
 	"vrrp":                    {"the protocol as a pure machine: no socket, no clock, no address of this host", nil},
 	"vrrp/wire":               {"protocol 112 sockets", []string{"vrrp"}},
+	"appliance":               {"everything of a director in one process: it wires what a site names, and knows no dialect", []string{"config", "ldirector", "ldirector/check", "vrrp", "vrrp/wire", "lvs", "internal/netif"}},
 	"realserver":              {"what a real server's addresses, routes and ARP settings should be", []string{"internal/netif"}},
 	"config":                  {"one model for all dialects", []string{"ldirector", "ldirector/check", "vrrp", "lvs"}},
 	"config/ldirectord":       {"a dialect; it knows no other dialect", []string{"config", "ldirector", "ldirector/check", "lvs"}},
