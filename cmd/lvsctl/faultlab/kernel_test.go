@@ -45,7 +45,7 @@ func TestTheModuleIsLoadedAgain(t *testing.T) {
 	}
 }
 
-// TestNetlinkFails: for a while most of what the daemon says to IPVS fails, in the
+// TestNetlinkFails: for a while much of what the daemon says to IPVS fails, in the
 // ways in which netlink can.
 func TestNetlinkFails(t *testing.T) {
 	r := newRig(t)
@@ -53,15 +53,19 @@ func TestNetlinkFails(t *testing.T) {
 	for i, storm := range []string{
 		"recvmmsg:error=ENOBUFS:when=1+2", "sendto:error=EINTR:when=1+2", "sendto:error=ENOMEM:when=2+3", "recvmmsg:error=EBUSY:when=1+3",
 	} {
-		weight := i + 2
-		p := r.director.Start("strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject="+storm, "-p", fmt.Sprint(r.pid()))
+		weight, faults := i+2, fmt.Sprintf("/var/log/faults.%d", i)
+		call, _, _ := strings.Cut(storm, ":")
+		p := r.director.Start("strace", "-f", "-qq", "-e", "trace="+call, "-e", "inject="+storm, "-o", faults, "-p", fmt.Sprint(r.pid()))
+		r.says(faults, "INJECTED")
 		r.write(file(weight))
 		r.signal(syscall.SIGHUP)
-		r.director.Run(lvsctl(), "ipvsadm", "-d", "-t", "10.1.0.1:80", "-r", "10.2.0.12:80")
+		r.lvs("ipvsadm", "-d", "-t", "10.1.0.1:80", "-r", "10.2.0.12:80")
 		time.Sleep(2 * time.Second) // the length of the storm
-		if err := p.Stop(); err != nil {
-			t.Logf("strace: %v: %s", err, p.Output())
+		if err := p.Stop(); err == nil {
+			t.Errorf("%s was over before it was to be: %s", storm, p.Output())
 		}
 		r.wantTable(table(weight))
+		t.Logf("%s: %d faults", storm, strings.Count(r.director.ReadFile(faults), "INJECTED"))
 	}
+	t.Log(r.log())
 }
