@@ -53,7 +53,8 @@ type Log struct {
 	dropped atomic.Int64
 
 	late  []Line // what the sink has not taken yet
-	fault string // and why
+	lost  int    // lines before those, for which there was no room
+	fault string // why it does not take them
 }
 
 // NewLog logs to sink, and meanwhile to other when sink fails; other may be nil.
@@ -111,10 +112,15 @@ func (l *Log) gather(lines ...Line) []Line {
 		}
 		break
 	}
-	if n := l.dropped.Swap(0); n > 0 {
-		lines = append(lines, Line{time.Now(), Warning, fmt.Sprintf("%d lines were dropped here: the log could not keep up", n)})
+	return append(lines, confession(int(l.dropped.Swap(0)))...)
+}
+
+// confession is the line that stands for lines that were dropped, if any were.
+func confession(n int) []Line {
+	if n == 0 {
+		return nil
 	}
-	return lines
+	return []Line{{time.Now(), Warning, fmt.Sprintf("%d lines were dropped here: the log could not keep up", n)}}
 }
 
 func (l *Log) write(lines []Line) {
@@ -122,14 +128,14 @@ func (l *Log) write(lines []Line) {
 	if len(l.late) == 0 {
 		return
 	}
-	err := l.sink.Write(l.late)
+	err := l.sink.Write(append(confession(l.lost), l.late...))
 	if err == nil {
-		l.late, l.fault = nil, ""
+		l.late, l.lost, l.fault = nil, 0, ""
 		return
 	}
 	if n := len(l.late) - maxLines; n > 0 {
 		l.late = slices.Delete(l.late, 0, n)
-		l.dropped.Add(int64(n))
+		l.lost += n
 	}
 	if err.Error() != l.fault {
 		l.fault = err.Error()

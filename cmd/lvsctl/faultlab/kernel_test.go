@@ -50,22 +50,24 @@ func TestTheModuleIsLoadedAgain(t *testing.T) {
 func TestNetlinkFails(t *testing.T) {
 	r := newRig(t)
 	r.begin(file(1), table(1))
-	for i, storm := range []string{
-		"recvmmsg:error=ENOBUFS:when=1+2", "sendto:error=EINTR:when=1+2", "sendto:error=ENOMEM:when=2+3", "recvmmsg:error=EBUSY:when=1+3",
+	for i, storm := range [][]string{
+		{"recvmmsg:error=ENOBUFS:when=1+2", "sendto:error=EINTR:when=1+3"},
+		{"recvmmsg:error=EBUSY:when=2+3", "sendto:error=ENOMEM:when=2+3"},
 	} {
 		weight, faults := i+2, fmt.Sprintf("/var/log/faults.%d", i)
-		call, _, _ := strings.Cut(storm, ":")
-		p := r.director.Start("strace", "-f", "-qq", "-e", "trace="+call, "-e", "inject="+storm, "-o", faults, "-p", fmt.Sprint(r.pid()))
+		args := []string{"strace", "-f", "-qq", "-e", "trace=recvmmsg,sendto", "-o", faults, "-p", fmt.Sprint(r.pid())}
+		for _, fault := range storm {
+			args = append(args, "-e", "inject="+fault)
+		}
+		p := r.director.Start(args...)
 		r.says(faults, "INJECTED")
 		r.write(file(weight))
 		r.signal(syscall.SIGHUP)
 		r.lvs("ipvsadm", "-d", "-t", "10.1.0.1:80", "-r", "10.2.0.12:80")
 		time.Sleep(2 * time.Second) // the length of the storm
 		if err := p.Stop(); err == nil {
-			t.Errorf("%s was over before it was to be: %s", storm, p.Output())
+			t.Errorf("%q was over before it was to be: %s", storm, p.Output())
 		}
 		r.wantTable(table(weight))
-		t.Logf("%s: %d faults", storm, strings.Count(r.director.ReadFile(faults), "INJECTED"))
 	}
-	t.Log(r.log())
 }
