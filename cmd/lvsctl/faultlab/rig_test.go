@@ -17,11 +17,11 @@ import (
 // patience is for what takes milliseconds on an idle machine.
 const patience = 30 * time.Second
 
-// rig is a director with a farm of servers, 10.2.0.11 to .13.
+// rig is a director between a client and a farm of servers, 10.2.0.11 to .13.
 type rig struct {
 	*testing.T
-	director, farm *lab.Host
-	servers        map[string]*lab.Server
+	client, director, farm *lab.Host
+	servers                map[string]*lab.Server
 }
 
 const (
@@ -34,13 +34,16 @@ const (
 func newRig(t *testing.T) *rig {
 	lab.Need(t)
 	n := lab.New(t)
-	back := n.Bridge("back")
+	front, back := n.Bridge("front"), n.Bridge("back")
 	r := &rig{
 		T:        t,
-		director: n.Host("director").Nic("eth0", back, "10.2.0.1/24"),
+		client:   n.Host("client").Nic("eth0", front, "10.1.0.9/24"),
+		director: n.Host("director").Nic("eth0", back, "10.2.0.1/24").Nic("eth1", front, "10.1.0.1/24", "10.1.0.2/24"),
 		farm:     n.Host("farm").Nic("eth0", back, "10.2.0.11/24", "10.2.0.12/24", "10.2.0.13/24"),
 		servers:  map[string]*lab.Server{},
 	}
+	r.director.SetSysctl("net.ipv4.ip_forward", "1")
+	r.farm.Run("ip", "route", "add", "default", "via", "10.2.0.1")
 	for _, ip := range []string{"10.2.0.11", "10.2.0.12"} {
 		r.open(ip)
 	}

@@ -286,14 +286,15 @@ func TestTheFileIsChanged(t *testing.T) {
 func TestCheckPrograms(t *testing.T) {
 	r := newRig(t)
 	var text strings.Builder
-	text.WriteString(head + "virtual=10.1.0.1:80\n\treal=10.2.0.11:80 masq\n\treal=10.2.0.12:80 masq\n\tchecktype=connect\n")
+	text.WriteString(head + "fork=yes\nvirtual=10.1.0.1:80\n\treal=10.2.0.11:80 masq\n\treal=10.2.0.12:80 masq\n\tchecktype=connect\n")
 	for i, body := range []string{
+		// The fourth is asked rarely: while it prints, a slow machine does nothing else.
 		"sleep 600", "trap '' TERM HUP INT; while :; do sleep 600; done", "sleep 600 & sleep 600 & wait", "exec yes",
 		"(trap '' TERM; sleep 600) & exit 1", "sleep 600 & exit 1",
 	} {
 		path := fmt.Sprintf("/etc/check%d", i)
 		r.director.WriteFile(path, "#!/bin/sh\necho $$ >>/var/log/programs\n"+body+"\n", 0o755)
-		fmt.Fprintf(&text, "virtual=10.1.1.%d:80\n\treal=10.2.0.11:80 masq\n\tchecktype=external\n\tchecktimeout=4\n\tcheckcommand=%s\n", i+1, path)
+		fmt.Fprintf(&text, "virtual=10.1.1.%d:80\n\treal=10.2.0.11:80 masq\n\tchecktype=external\n\tchecktimeout=4\n\tcheckinterval=%d\n\tcheckcommand=%s\n", i+1, 1+i/3%2*30, path)
 	}
 	r.write(text.String())
 	r.ld("start")
