@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -248,5 +247,3 @@ func golden(t *testing.T, name string, print func(io.Writer)) {
 		t.Errorf("%s (-want +got; go test -update writes it anew):\n%s", name, d)
 	}
 }
-
-var _ = fmt.Sprint
