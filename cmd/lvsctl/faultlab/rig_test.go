@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
+	"github.com/lvsctl/lvsctl/lvs/kernel"
+	"github.com/lvsctl/lvsctl/lvs/lvstest"
 )
 
 // patience is for what takes milliseconds on an idle machine.
@@ -22,6 +24,7 @@ type rig struct {
 	*testing.T
 	client, director, farm *lab.Host
 	servers                map[string]*lab.Server
+	ipvs                   *kernel.Client // of the director
 }
 
 const (
@@ -42,6 +45,13 @@ func newRig(t *testing.T) *rig {
 		farm:     n.Host("farm").Nic("eth0", back, "10.2.0.11/24", "10.2.0.12/24", "10.2.0.13/24"),
 		servers:  map[string]*lab.Server{},
 	}
+	// A program for each look at the table would be most of a test's time.
+	var err error
+	r.director.Do(func() { r.ipvs, err = kernel.Open() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.ipvs.Close() })
 	r.director.SetSysctl("net.ipv4.ip_forward", "1")
 	r.farm.Run("ip", "route", "add", "default", "via", "10.2.0.1")
 	for _, ip := range []string{"10.2.0.11", "10.2.0.12"} {
@@ -97,7 +107,15 @@ func (r *rig) begin(text, want string) {
 	r.wantTable(want)
 }
 
-func (r *rig) table() string { return r.director.Run(lvsctl(), "ipvsadm", "-S", "-n") }
+// table is what the kernel holds, as ipvsadm -S -n prints it.
+func (r *rig) table() string {
+	r.Helper()
+	t, err := r.ipvs.Read()
+	if err != nil {
+		r.Fatal(err)
+	}
+	return lvstest.Text(t)
+}
 
 func (r *rig) wantTable(want string) {
 	r.Helper()

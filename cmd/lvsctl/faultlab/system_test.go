@@ -133,10 +133,10 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	r := newRig(t)
 	r.begin(file(1), table(1))
 	steady := without(table(1), "10.1.0.2:80")
-	for i := range 6 {
+	for i := range 4 {
 		weight := i + 2
 		r.write(file(weight))
-		moment := time.Duration(i) * 15 * time.Millisecond
+		moment := time.Duration(i) * 20 * time.Millisecond
 		if i%2 == 0 {
 			r.signal(syscall.SIGHUP)
 			time.Sleep(moment)
@@ -169,14 +169,14 @@ func TestKilledAtAnyMoment(t *testing.T) {
 func TestStateIsTornOrAbsent(t *testing.T) {
 	r := newRig(t)
 	r.begin(file(1), table(1))
-	for i, damage := range []string{`echo '{"version":1,"da' >%s`, "rm -f %s; mkdir %[1]s", "rm -rf %s"} {
+	for _, damage := range []string{`echo '{"version":1,"da' >%s`, "rm -f %s"} {
 		r.kill()
 		r.director.Run("sh", "-c", fmt.Sprintf(damage, state))
 		r.ld("start")
 		r.wantTable(table(1))
-		want := min(i+1, 2) // its absence is not worth a word
-		if n := strings.Count(r.log(), "cannot be used, what it kept is forgotten"); n != want {
-			t.Errorf("%s: said %d times, want %d:\n%s", damage, n, want, r.log())
+		// Its absence is not worth a word.
+		if n := strings.Count(r.log(), "cannot be used, what it kept is forgotten"); n != 1 {
+			t.Errorf("%s: said %d times:\n%s", damage, n, r.log())
 		}
 	}
 }
@@ -288,13 +288,16 @@ func TestCheckPrograms(t *testing.T) {
 	var text strings.Builder
 	text.WriteString(head + "fork=yes\nvirtual=10.1.0.1:80\n\treal=10.2.0.11:80 masq\n\treal=10.2.0.12:80 masq\n\tchecktype=connect\n")
 	for i, body := range []string{
-		// The fourth is asked rarely: while it prints, a slow machine does nothing else.
-		"sleep 600", "trap '' TERM HUP INT; while :; do sleep 600; done", "sleep 600 & sleep 600 & wait", "exec yes",
-		"(trap '' TERM; sleep 600) & exit 1", "sleep 600 & exit 1",
+		"sleep 600", "trap '' TERM HUP INT; while :; do sleep 600; done", "sleep 600 & sleep 600 & wait",
+		"(trap '' TERM; sleep 600) & exit 1", "sleep 600 & exit 1", "exec yes",
 	} {
+		interval := 1
+		if body == "exec yes" {
+			interval = 60 // while it prints, a slow machine does nothing else
+		}
 		path := fmt.Sprintf("/etc/check%d", i)
 		r.director.WriteFile(path, "#!/bin/sh\necho $$ >>/var/log/programs\n"+body+"\n", 0o755)
-		fmt.Fprintf(&text, "virtual=10.1.1.%d:80\n\treal=10.2.0.11:80 masq\n\tchecktype=external\n\tchecktimeout=4\n\tcheckinterval=%d\n\tcheckcommand=%s\n", i+1, 1+i/3%2*30, path)
+		fmt.Fprintf(&text, "virtual=10.1.1.%d:80\n\treal=10.2.0.11:80 masq\n\tchecktype=external\n\tchecktimeout=4\n\tcheckinterval=%d\n\tcheckcommand=%s\n", i+1, interval, path)
 	}
 	r.write(text.String())
 	r.ld("start")
@@ -303,15 +306,13 @@ func TestCheckPrograms(t *testing.T) {
 		whole += fmt.Sprintf("-A -t 10.1.1.%d:80 -s wrr\n", i+1)
 	}
 	r.wantTable(whole)
-	for _, why := range []string{"check0 did not end within 4 s, and was killed", "check1 did not end", "check2 did not end", "check3 did not end", "check4 exits with 1", "check5 exits with 1"} {
+	for _, why := range []string{"check0 did not end within 4 s, and was killed", "check1 did not end", "check2 did not end", "check3 exits with 1", "check4 exits with 1", "check5 did not end"} {
 		r.says(log, "is down: /etc/"+why)
 	}
-	for range 2 {
-		r.close("10.2.0.12")
-		r.wantTable(without(whole, "10.2.0.12"))
-		r.open("10.2.0.12")
-		r.wantTable(whole)
-	}
+	r.close("10.2.0.12")
+	r.wantTable(without(whole, "10.2.0.12"))
+	r.open("10.2.0.12")
+	r.wantTable(whole)
 	r.ld("stop")
 	lab.Eventually(t, patience, func() error {
 		for _, word := range strings.Fields(r.director.ReadFile("/var/log/programs")) {
