@@ -76,7 +76,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	defer poll.Stop()
 	n.follow(foldersOf(w.Path))
 	close(w.ready)
-	for {
+	for polls := 1; ; {
 		if s := stampOf(w.Path); s != w.seen {
 			w.look(ctx, n)
 		}
@@ -85,8 +85,11 @@ func (w *Watch) Run(ctx context.Context) error {
 			return nil
 		case <-n.events():
 		case <-poll.C:
-			// Folders may have been made again, links may lead elsewhere.
-			n.follow(foldersOf(w.Path))
+			// Folders may have been made again, links may lead elsewhere. A look at
+			// the file itself finds out as well, so this need not be soon.
+			if polls++; polls%10 == 0 {
+				n.follow(foldersOf(w.Path))
+			}
 		}
 	}
 }
