@@ -189,8 +189,9 @@ func (r *Runner) Run(ctx context.Context) {
 	for now := time.Now(); ctx.Err() == nil; {
 		r.startDue(now)
 		// An alarm that is set too early costs a look at the schedule; setting it
-		// anew for every event costs more.
-		if d := r.deadline(now); d.Before(r.stall.armed) || !r.stall.armed.After(now) {
+		// anew for every event costs more. Once nothing is under way there will be
+		// no event.
+		if d := r.deadline(now); d.Before(r.stall.armed) || !r.stall.armed.After(now) || r.running == 0 && d.After(r.stall.armed) {
 			r.stall.armed = d
 			clock.set(d.Sub(now))
 		}
@@ -318,7 +319,7 @@ func (r *Runner) begin(now time.Time, e *entry, s Spec) {
 	r.mu.Lock()
 	r.history[s.ID] = newRing(r.opt.Keep)
 	r.mu.Unlock()
-	e.beat = r.firstBeat(now, s.Interval)
+	e.beat = r.firstBeat(now, s)
 	r.startNow(e)
 }
 
@@ -328,7 +329,7 @@ func (r *Runner) change(now time.Time, e *entry, s Spec) {
 	old := e.spec
 	e.spec = s
 	if old.Interval != s.Interval {
-		e.beat = r.firstBeat(now, s.Interval)
+		e.beat = r.firstBeat(now, s)
 		if e.state == idle {
 			e.next = e.beat
 			heap.Fix(&r.agenda, e.slot)
@@ -383,19 +384,29 @@ func (r *Runner) unschedule(e *entry) {
 
 // firstBeat spreads the beats of many checks over their interval: multiples of
 // the golden ratio lie evenly however many there are. They are then gathered
-// into 2 to 100 moments of the interval, about ten checks in each, because
-// waking up costs more than a check does: of 20 checks in 10 moments each costs
-// twice as much as of 20 in 2.
-func (r *Runner) firstBeat(now time.Time, interval time.Duration) time.Time {
+// into fewer moments, because waking up costs more than a check does: 20 checks
+// in 10 moments each cost four times as much as 20 in one.
+func (r *Runner) firstBeat(now time.Time, s Spec) time.Time {
 	const golden = 2654435769 // 2^32 / 1.618...
 	r.born++
-	moments := time.Duration(min(max(r.size/10, 2), 100))
+	interval, moments := s.Interval, time.Duration(r.moments(s))
 	moment := time.Duration(uint64(r.born*golden) * uint64(moments) >> 32)
 	beat := r.epoch.Add(interval * moment / moments)
 	if beat.After(now) {
 		return beat
 	}
 	return beat.Add((now.Sub(beat)/interval + 1) * interval)
+}
+
+// moments is how many there are in the interval of a check: at least one a
+// second, and as many as give each about twenty checks. Programs do not share:
+// starting them is what costs.
+func (r *Runner) moments(s Spec) int {
+	const most = 100
+	if runsProgram(s.Probe) {
+		return most
+	}
+	return min(max(r.size/20, int(s.Interval/time.Second), 1), most)
 }
 
 func (r *Runner) enqueue(e *entry) {
