@@ -1,0 +1,289 @@
+// Package doctorlab makes the faults that doctor knows, on a real kernel, and sees
+// the program name each of them and nothing else. Its findings' own command lines
+// mend what can be mended on the spot.
+package doctorlab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lvsctl/lvsctl/doctor"
+	"github.com/lvsctl/lvsctl/internal/lab"
+	"github.com/lvsctl/lvsctl/vrrp"
+	"github.com/lvsctl/lvsctl/vrrp/wire"
+)
+
+func TestMain(m *testing.M) { lab.MainBuilt(m, "github.com/lvsctl/lvsctl/cmd/lvsctl") }
+
+const (
+	vip4 = "192.168.1.100"
+	vip6 = "2001:db8:1::100"
+)
+
+// cluster is a client, a director and two real servers.
+type cluster struct {
+	t                        *testing.T
+	client, director, r1, r2 *lab.Host
+}
+
+func (c *cluster) servers() []*lab.Host { return []*lab.Host{c.r1, c.r2} }
+
+// onOneNetwork is for DR and TUN: all four on one wire.
+func onOneNetwork(t *testing.T) *cluster {
+	n := lab.New(t)
+	lan := n.Bridge("lan")
+	c := &cluster{t: t}
+	c.client = n.Host("client").Nic("eth0", lan, "192.168.1.1/24", "2001:db8:1::1/64")
+	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", vip4+"/32", "2001:db8:1::2/64")
+	c.director.Run("ip", "-6", "addr", "add", vip6+"/128", "dev", "eth0", "nodad", "preferred_lft", "0")
+	c.r1 = n.Host("rs1").Nic("eth0", lan, "192.168.1.11/24", "2001:db8:1::11/64")
+	c.r2 = n.Host("rs2").Nic("eth0", lan, "192.168.1.12/24", "2001:db8:1::12/64")
+	return c
+}
+
+// behindTheDirector is for NAT: the client is on another network.
+func behindTheDirector(t *testing.T) *cluster {
+	n := lab.New(t)
+	lan, inside := n.Bridge("lan"), n.Bridge("inside")
+	c := &cluster{t: t}
+	c.client = n.Host("client").Nic("eth0", lan, "192.168.1.1/24", "2001:db8:1::1/64")
+	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", vip4+"/32", "2001:db8:1::2/64", vip6+"/128").
+		Nic("eth1", inside, "10.0.0.1/24", "2001:db8:2::1/64")
+	c.director.SetSysctl("net.ipv4.ip_forward", "1")
+	c.director.SetSysctl("net.ipv6.conf.all.forwarding", "1")
+	c.r1 = n.Host("rs1").Nic("eth0", inside, "10.0.0.11/24", "2001:db8:2::11/64")
+	c.r2 = n.Host("rs2").Nic("eth0", inside, "10.0.0.12/24", "2001:db8:2::12/64")
+	return c
+}
+
+// services fills the director's table; how are ipvsadm's options of a server.
+func (c *cluster) services(net4, net6 string, how ...string) {
+	for _, s := range [][2]string{{vip4, net4 + "%d"}, {"[" + vip6 + "]", "[" + net6 + "%d]"}} {
+		c.director.Run("ipvsadm", "-A", "-t", s[0]+":80", "-s", "rr")
+		for n := range 2 {
+			rip := fmt.Sprintf(s[1], 11+n)
+			c.director.Run(append([]string{"ipvsadm", "-a", "-t", s[0] + ":80", "-r", rip + ":80"}, how...)...)
+		}
+	}
+}
+
+func program() string { return filepath.Join(lab.Built(), "lvsctl") }
+
+// up raises the real servers and lets them serve.
+func (c *cluster) up(args ...string) {
+	for _, h := range c.servers() {
+		h.Run(append([]string{program(), "realserver", "up"}, args...)...)
+		h.Serve(h.Name(), ":80")
+	}
+}
+
+// answered is whether both servers answer the client: the cluster works.
+func (c *cluster) answered() {
+	c.t.Helper()
+	for _, url := range []string{"http://" + vip4 + "/", "http://[" + vip6 + "]/"} {
+		lab.Eventually(c.t, 30*time.Second, func() error {
+			hits := map[string]int{}
+			for range 4 {
+				text, err := c.client.TryGet(url)
+				if err != nil {
+					return err
+				}
+				hits[text]++
+			}
+			if hits["rs1"] != 2 || hits["rs2"] != 2 {
+				return fmt.Errorf("%s was answered by %v", url, hits)
+			}
+			return nil
+		})
+	}
+}
+
+// answer is what the tests read of doctor's JSON.
+type answer struct {
+	Roles    []string
+	Worst    string
+	Findings []doctor.Finding
+	Unknown  []string
+	Fixed    []string
+	status   int
+}
+
+func (a answer) rules() []string {
+	var names []string
+	for _, f := range a.Findings {
+		if !slices.Contains(names, f.Rule) {
+			names = append(names, f.Rule)
+		}
+	}
+	return names
+}
+
+// examine runs doctor on a host. In the lab nobody is farther than a bridge, so that
+// answers are waited for a shorter time than on a network of cables.
+func examine(t *testing.T, h *lab.Host, args ...string) answer {
+	t.Helper()
+	return parse(t, h, append([]string{program(), "doctor", "--json", "--wait", "300ms"}, args...))
+}
+
+func parse(t *testing.T, h *lab.Host, line []string) answer {
+	t.Helper()
+	out, err := h.Try(line...)
+	var a answer
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		a.status = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), &a); err != nil {
+		t.Fatalf("%v: %q: %v\n%s", h, line, err, out)
+	}
+	if want := map[string]int{"": 0, "advice": 6, "wrong": 4}[a.Worst]; a.status != want {
+		t.Errorf("%v: exit status %d with worst %q", h, a.status, a.Worst)
+	}
+	return a
+}
+
+// healthy sees no finding on any host.
+func (c *cluster) healthy(when string) {
+	c.t.Helper()
+	for _, h := range []*lab.Host{c.director, c.r1, c.r2} {
+		c.well(when, h)
+	}
+	c.well(when, c.client, "--probe-arp", vip4+","+vip6)
+}
+
+func (c *cluster) well(when string, h *lab.Host, args ...string) {
+	c.t.Helper()
+	a := examine(c.t, h, args...)
+	if len(a.Findings) > 0 || len(a.Unknown) > 0 {
+		text, _ := h.Try(append([]string{program(), "doctor"}, args...)...)
+		c.t.Errorf("%s, %v as %v: %v, unknown %q\n%s", when, h, a.Roles, a.rules(), a.Unknown, text)
+	}
+}
+
+// fault is a fault that is made, found and mended.
+type fault struct {
+	rule string
+	on   *lab.Host // that doctor examines
+	args []string  // of doctor
+	make string    // shell lines on that host
+	// undo are shell lines, tried as well after the finding's own lines; own is
+	// false when those are for another host or need a decision.
+	own  bool
+	undo string
+	// before and after are for what a shell cannot do, or another host has to.
+	before, after func()
+}
+
+func (c *cluster) try(f fault) {
+	c.t.Helper()
+	c.t.Run(f.rule+" on "+f.on.Name(), func(t *testing.T) {
+		if f.before != nil {
+			f.before()
+		}
+		if f.make != "" {
+			f.on.Run("sh", "-e", "-c", f.make)
+		}
+		a := examine(t, f.on, f.args...)
+		if got := a.rules(); !slices.Equal(got, []string{f.rule}) {
+			text, _ := f.on.Try(append([]string{program(), "doctor"}, f.args...)...)
+			t.Errorf("found %q, unknown %q\n%s", got, a.Unknown, text)
+		}
+		if f.own {
+			f.mend(t, a)
+		}
+		if f.undo != "" {
+			f.on.Run("sh", "-e", "-c", f.undo)
+		}
+		if f.after != nil {
+			f.after()
+		}
+	})
+}
+
+// mend types the lines of the findings, comments apart, each line once.
+func (f fault) mend(t *testing.T, a answer) {
+	t.Helper()
+	var typed []string
+	for _, x := range a.Findings {
+		for _, line := range x.Fix {
+			if slices.Contains(typed, line) {
+				continue
+			}
+			typed = append(typed, line)
+			if out, err := f.on.Try("sh", "-c", line); err != nil {
+				t.Errorf("%s: %v: %s", line, err, out)
+			}
+		}
+	}
+	if len(typed) == 0 {
+		t.Error("the findings name no line that mends them")
+	}
+}
+
+// adverts sends the adverts of a virtual router until it is stopped.
+func (c *cluster) adverts(h *lab.Host, vrid uint8, source string, vips ...string) (stop func()) {
+	c.t.Helper()
+	var s *wire.Socket
+	var err error
+	h.Do(func() { s, err = wire.Open(wire.Options{Link: "eth0"}) })
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	a := vrrp.Advert{Src: netip.MustParseAddr(source), Dst: vrrp.GroupIPv4, TTL: 255, Version: 3, Type: 1, VRID: vrid, Priority: 100, Interval: time.Second}
+	for _, vip := range vips {
+		a.Addrs = append(a.Addrs, netip.MustParseAddr(vip))
+	}
+	done, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				ended <- s.Close()
+				return
+			case <-tick.C:
+				if err := s.Send(a); err != nil {
+					ended <- errors.Join(err, s.Close())
+					return
+				}
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		if err := <-ended; err != nil {
+			c.t.Errorf("adverts of %v: %v", h, err)
+		}
+	}
+}
+
+// during makes a pair of before and after of something that is stopped.
+func during(start ...func() func()) (before, after func()) {
+	var stops []func()
+	return func() {
+			for _, s := range start {
+				stops = append(stops, s())
+			}
+		}, func() {
+			for _, stop := range stops {
+				stop()
+			}
+		}
+}
+
+// nft is a filter of one rule at a hook, and the line that takes it away.
+func nft(hook, rule string) (make, undo string) {
+	return strings.Join([]string{"nft add table inet fault", "nft add chain inet fault c '{ type filter hook " + hook + " priority 0; }'", "nft add rule inet fault c " + rule}, "\n"),
+		"nft delete table inet fault"
+}
