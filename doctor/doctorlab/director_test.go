@@ -1,8 +1,13 @@
 package doctorlab
 
 import (
+	"errors"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/lvs/kernel"
 )
 
 // The director of a DR cluster. Faults that are not of one method are made here too.
@@ -34,7 +39,7 @@ func (c *cluster) tableFaults() []fault {
 		{rule: "unreachable", on: d, make: "ipvsadm -a " + service4 + " -r 10.99.0.1 -g", undo: "ipvsadm -d " + service4 + " -r 10.99.0.1"},
 		{rule: "dr-routed", on: d, own: true, make: "ip route add 10.99.0.0/24 via 192.168.1.12; ipvsadm -a " + service4 + " -r 10.99.0.1 -g",
 			undo: "ipvsadm -d " + service4 + " -r 10.99.0.1; ip route del 10.99.0.0/24"},
-		{rule: "dr-port", on: d, own: true, make: "ipvsadm -a " + service4 + " -r 192.168.1.13:8080 -g", undo: "ipvsadm -d " + service4 + " -r 192.168.1.13:80"},
+		{rule: "dr-port", on: d, own: true, before: c.otherPort, undo: "ipvsadm -d " + service4 + " -r 192.168.1.13:80"},
 		{rule: "mark-unset", on: d, make: "ipvsadm -A -f 7 -s rr; ipvsadm -a -f 7 -r 192.168.1.11 -g", undo: "ipvsadm -D -f 7"},
 		{rule: "backup-loops", on: c.r2, own: true, make: "ipvsadm -A " + service4 + " -s rr; ipvsadm -a " + service4 + " -r 192.168.1.11 -g"},
 		{rule: "scheduler-missing", on: d, undo: "rm /etc/ha.d/ldirectord.cf", before: func() {
@@ -85,7 +90,7 @@ func (c *cluster) advertFaults() []fault {
 	sloppy := list("sloppy-tcp", ours)
 	sloppy.make, sloppy.own, sloppy.undo = "ipvsadm -E "+service4+" -s sh", true, "ipvsadm -E "+service4+" -s rr"
 	wall := list("firewall-vrrp", rival)
-	wall.make, wall.undo = nft("input", "ip protocol 112 drop")
+	wall.make, wall.undo = iptables("-A INPUT -p 112 -j DROP")
 	wall.own = true
 	return []fault{notHeld, another, list("vrid-clash", second("192.168.1.78"), rival), list("split-brain", second(other), rival), sloppy, wall}
 }
@@ -110,7 +115,7 @@ func (c *cluster) ipvsFaults() []fault {
 
 func (c *cluster) hostFaults() []fault {
 	d := c.director
-	filter, unfilter := nft("prerouting", "tcp dport 80 drop")
+	filter, unfilter := iptables("-t mangle -A PREROUTING -p tcp --dport 80 -j DROP")
 	return []fault{
 		{rule: "firewall-vip", on: d, make: filter, own: true, undo: unfilter},
 		{rule: "manager", on: d, undo: "rm -r /run/systemd/netif /etc/systemd/network", before: func() {
@@ -118,5 +123,23 @@ func (c *cluster) hostFaults() []fault {
 			d.WriteFile("/etc/systemd/network/10-eth0.network", "[Match]\nName=eth0\n[Network]\nAddress=192.168.1.2/24\n", 0o644)
 			d.WriteFile("/run/systemd/netif/links/"+index, "ADMIN_STATE=configured\nOPER_STATE=routable\nNETWORK_FILE=/etc/systemd/network/10-eth0.network\n", 0o644)
 		}},
+	}
+}
+
+// otherPort adds a server that ipvsadm itself would have put right: keepalived and
+// others write to the kernel what they are told.
+func (c *cluster) otherPort() {
+	c.t.Helper()
+	var k *kernel.Client
+	var err error
+	c.director.Do(func() { k, err = kernel.Open() })
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer k.Close()
+	add := lvs.Change{Op: lvs.AddDestination, Service: lvs.Service{Key: lvs.At(lvs.TCP, netip.MustParseAddrPort(vip4+":80"))},
+		Destination: lvs.Destination{Addr: netip.MustParseAddrPort("192.168.1.13:8080"), Method: lvs.Gate, Weight: 1}}
+	if err := errors.Join(k.Do([]lvs.Change{add})...); err != nil {
+		c.t.Fatal(err)
 	}
 }

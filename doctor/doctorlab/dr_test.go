@@ -21,7 +21,7 @@ func (c *cluster) realServerFaults() []fault {
 	loud := "sysctl -qw net.ipv4.conf.all.arp_ignore=0"
 	quiet := "sysctl -qw net.ipv4.conf.all.arp_ignore=1"
 	onR1 := func(line string) func() { return func() { c.r1.Run("sh", "-c", line) } }
-	filter, unfilter := nft("input", "ip daddr "+vip4+" drop")
+	filter, unfilter := iptables("-A INPUT -d " + vip4 + " -j DROP")
 	return []fault{
 		{rule: "arp-ignore", on: c.r1, make: loud, own: true, after: forget},
 		{rule: "server-answers", on: c.director, before: onR1(loud), after: onR1(quiet)},

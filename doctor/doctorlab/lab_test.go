@@ -282,8 +282,12 @@ func during(start ...func() func()) (before, after func()) {
 		}
 }
 
-// nft is a filter of one rule at a hook, and the line that takes it away.
-func nft(hook, rule string) (make, undo string) {
-	return strings.Join([]string{"nft add table inet fault", "nft add chain inet fault c '{ type filter hook " + hook + " priority 0; }'", "nft add rule inet fault c " + rule}, "\n"),
-		"nft delete table inet fault"
+// iptables is a rule of the firewall, and the line that takes it and every other of
+// its table away. The lab's kernel has the older filters only.
+func iptables(rule string) (make, undo string) {
+	table := ""
+	if words := strings.Fields(rule); words[0] == "-t" {
+		table = words[0] + " " + words[1] + " "
+	}
+	return "iptables-legacy " + rule, "iptables-legacy " + table + "-F"
 }
