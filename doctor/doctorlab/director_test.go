@@ -35,7 +35,7 @@ func (c *cluster) tableFaults() []fault {
 		{rule: "no-scheduler", on: d, make: "ipvsadm -E " + service4 + " -s none", own: true, undo: "ipvsadm -E " + service4 + " -s rr"},
 		{rule: "no-server", on: d, make: "ipvsadm -A -t " + vip4 + ":81 -s rr", undo: "ipvsadm -D -t " + vip4 + ":81"},
 		{rule: "no-server", on: d, own: true, make: "ipvsadm -e " + service4 + " -r 192.168.1.11 -g -w 0; ipvsadm -e " + service4 + " -r 192.168.1.12 -g -w 0",
-			undo: "ipvsadm -e " + service4 + " -r 192.168.1.12 -g -w 1"},
+			undo: "ipvsadm -e " + service4 + " -r 192.168.1.11 -g -w 1; ipvsadm -e " + service4 + " -r 192.168.1.12 -g -w 1"},
 		{rule: "unreachable", on: d, make: "ipvsadm -a " + service4 + " -r 10.99.0.1 -g", undo: "ipvsadm -d " + service4 + " -r 10.99.0.1"},
 		{rule: "dr-routed", on: d, own: true, make: "ip route add 10.99.0.0/24 via 192.168.1.12; ipvsadm -a " + service4 + " -r 10.99.0.1 -g",
 			undo: "ipvsadm -d " + service4 + " -r 10.99.0.1; ip route del 10.99.0.0/24"},
