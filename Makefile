@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # A kernel with IPVS as an ordinary program, and what the tests compare us with.
 LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools \
-         pgrep=procps nsenter=util-linux iptables-legacy=iptables nft=nftables
+         pgrep=procps nsenter=util-linux iptables-legacy=iptables
 PEERS := ipvsadm=ipvsadm keepalived=keepalived
 
 .PHONY: build oracle demo lab test test-all bench lint fmt install clean need need-peers

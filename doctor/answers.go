@@ -179,7 +179,7 @@ func gatewayIsDirector(f Facts) []Finding {
 				continue
 			}
 			found = append(found, wrong(fmt.Sprintf("the default gateway %v and the VIP %v are one host: %s", r.Via, p.VIP, p.Answers[i].MAC),
-				"answers carry the VIP as their sender; the director, which has that address itself, drops them as forged").
+				"answers carry the VIP as their sender; the director, which has that address itself, drops them as forged unless accept_local is 1 there").
 				say(fmt.Sprintf("ip route replace default via ROUTER dev %s", r.Link), "# where ROUTER is the one that the director itself uses"))
 		}
 	}

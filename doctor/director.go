@@ -166,11 +166,41 @@ func (f Facts) servedFrom(vip netip.Addr, a netif.Addr) (netip.Addr, lvs.Method)
 		if !ok || r.Link != a.Link {
 			continue
 		}
-		if vip.Is4() && r.Source == vip || vip.Is6() && !a.Deprecated && !r.Source.IsValid() {
+		if vip.Is4() && r.Source == vip || vip.Is6() && !r.Source.IsValid() && f.sourceTo6(rip, a.Link) == vip {
 			return rip, p.DestinationState.Method
 		}
 	}
 	return netip.Addr{}, 0
+}
+
+// sourceTo6 is the source that the kernel chooses for what leaves a link, as far as
+// RFC 6724 decides it by rule 8: the longest common prefix, which counts no further
+// than the length of the address. A VIP of length 128 wins from addresses of length
+// 64. A tie is decided by the order of configuration, which is not known.
+func (f Facts) sourceTo6(to netip.Addr, link string) netip.Addr {
+	best, length := netip.Addr{}, -1
+	for _, a := range f.Host.Addrs {
+		ip := a.Prefix.Addr()
+		if a.Link != link || !ip.Is6() || ip.IsLinkLocalUnicast() || a.Deprecated || a.Tentative || a.DADFailed {
+			continue
+		}
+		switch n := min(commonBits(ip, to), a.Prefix.Bits()); {
+		case n > length:
+			best, length = ip, n
+		case n == length:
+			best = netip.Addr{}
+		}
+	}
+	return best
+}
+
+func commonBits(a, b netip.Addr) int {
+	for n := a.BitLen(); n > 0; n-- {
+		if netip.PrefixFrom(a, n).Contains(b) {
+			return n
+		}
+	}
+	return 0
 }
 
 // demote are the lines that keep an IPv6 address and stop its use as a source.
@@ -197,13 +227,14 @@ func (f Facts) ownSource(rip netip.Addr, a netif.Addr) []string {
 		fmt.Sprintf("# and for the next start: add the VIP after this host's own address, as %v/32", a.Prefix.Addr())}
 }
 
-// backupLoops: the VIP is hidden here, so this host gets its packets as a real
-// server, and its own table takes hold of them first.
+// backupLoops: the VIP is hidden here and somebody else answers for it, so this host
+// gets its packets as a real server, and its own table takes hold of them first. A
+// VIP on lo that nobody else has is one that routers send here.
 func backupLoops(f Facts) []Finding {
 	var found []Finding
 	for _, s := range f.Table {
 		vip := s.Service.Addr.Addr()
-		if !vip.IsValid() || len(f.heldHidden(vip)) == 0 || len(f.heldOnWire(vip)) > 0 {
+		if !vip.IsValid() || len(f.heldHidden(vip)) == 0 || len(f.heldOnWire(vip)) > 0 || !f.answered(vip) {
 			continue
 		}
 		i := slices.IndexFunc(s.Destinations, func(d lvs.DestinationState) bool { return !f.ours(d.Addr.Addr()) })
@@ -216,6 +247,11 @@ func backupLoops(f Facts) []Finding {
 			say("ipvsadm -D "+option(s.Key), "# and let the director's daemon add them when it becomes the master"))
 	}
 	return found
+}
+
+// answered is whether somebody else answers for an address.
+func (f Facts) answered(ip netip.Addr) bool {
+	return slices.ContainsFunc(f.Probes, func(p Probe) bool { return p.VIP == ip && len(p.Answers) > 0 })
 }
 
 func unreachable(f Facts) []Finding {
@@ -385,8 +421,8 @@ func directorRPFilter(f Facts) []Finding {
 				continue
 			}
 			key := netif.ConfKey("ipv4", a.Link, "rp_filter")
-			found = append(found, wrong(fmt.Sprintf("%v is on %s, where rp_filter is 1 (strict), and the default route leads to %s", vip, a.Link, defaults[0].Link),
-				"packets that far clients send to "+a.Link+" are dropped, because the way back to them is another one").mend(f.set(key, "2")))
+			found = append(found, advice(fmt.Sprintf("%v is on %s, where rp_filter is 1 (strict), and the default route leads to %s", vip, a.Link, defaults[0].Link),
+				"what comes in on "+a.Link+" from clients of other networks is dropped, because the way back to them is another one").mend(f.set(key, "2")))
 		}
 	}
 	return found

@@ -250,7 +250,8 @@ func Guess(f Facts) Role {
 }
 
 // GuessSetups are the setups that a real server's addresses show: virtual addresses
-// are those of one host's length on lo or a tunnel.
+// are those of one host's length on a tunnel, or on lo and of a network that is on
+// one of its wires. Others on lo are what routers have.
 func GuessSetups(s netif.Snapshot) []realserver.Setup {
 	vips := map[realserver.Method][]netip.Addr{}
 	var methods []realserver.Method
@@ -258,6 +259,9 @@ func GuessSetups(s netif.Snapshot) []realserver.Setup {
 		ip := a.Prefix.Addr()
 		m := carrierMethod(s, a.Link)
 		if m == "" || ip.IsLoopback() || ip.IsLinkLocalUnicast() || !a.Prefix.IsSingleIP() || slices.Contains(vips[m], ip) {
+			continue
+		}
+		if m == realserver.DR && len(Where(s, ip)) == 0 {
 			continue
 		}
 		if len(vips[m]) == 0 {

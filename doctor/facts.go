@@ -54,6 +54,9 @@ func (f Facts) VIPs() []netip.Addr {
 	return ips
 }
 
+// servesVIP is whether an address is that of a service.
+func (f Facts) servesVIP(ip netip.Addr) bool { return slices.Contains(f.VIPs(), ip) }
+
 // onWire is whether a link is one on which neighbours ask for addresses.
 func onWire(l netif.Link) bool { return !l.Loopback && !l.NoARP && l.MAC != "" }
 

@@ -418,6 +418,8 @@ func iptablesRule(text string) FilterRule {
 		case "--set-xmark", "--set-mark":
 			r.Mark = markOf(arg)
 			i++
+		case "--restore-mark":
+			r.Mark = anyMark
 		default:
 			if !strings.HasPrefix(word, "-") {
 				continue

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +18,8 @@ func expireNodest(f Facts) []Finding {
 	}
 	count, example := 0, lvs.Connection{}
 	for _, c := range f.Connections {
-		if c.State != "NONE" && f.orphaned(c) {
+		// A template has no state, and what has ended misses nothing.
+		if !slices.Contains([]string{"NONE", "TIME_WAIT", "CLOSE"}, c.State) && f.orphaned(c) {
 			count, example = count+1, c
 		}
 	}
@@ -148,6 +148,3 @@ func syncMTU(f Facts) []Finding {
 	}
 	return found
 }
-
-// servesVIP is whether an address is that of a service.
-func (f Facts) servesVIP(ip netip.Addr) bool { return slices.Contains(f.VIPs(), ip) }

@@ -132,37 +132,41 @@ func vip6Source(f Facts) []Finding {
 
 // arpIgnore: the effective value on the card where the question comes in counts.
 func arpIgnore(f Facts) []Finding {
-	return f.loud("arp_ignore", func(v int) bool { return v == 1 || v == 2 || v == 8 }, func(vip netip.Addr, link string, v int) Finding {
-		x := wrong(fmt.Sprintf("who asks for %v on %s is answered: arp_ignore works as %d there", vip, link, v),
-			"routers and clients that hear it send everything here, past the director")
-		if f.Host.Sysctls[netif.ConfKey("ipv4", "lo", "arp_ignore")] == "1" && v == 0 {
-			x.Why += "; that it is 1 on lo hides nothing, because no question ever comes in there: it is the larger of conf/all and conf/" + link + " that counts"
+	hides := func(v int) bool { return v == 1 || v == 2 || v == 8 }
+	return f.loud("arp_ignore", hides, func(vip netip.Addr, where string) Finding {
+		x := wrong(fmt.Sprintf("who asks for %v is answered: arp_ignore works as %s", vip, where), "routers and clients that hear it send everything here, past the director")
+		if f.sysctl(netif.ConfKey("ipv4", "lo", "arp_ignore"), "1") && f.sysctl(netif.ConfKey("ipv4", "all", "arp_ignore"), "0") {
+			x.Why += "; that it is 1 on lo hides nothing, because no question ever comes in there: the larger of conf/all and the card's own value counts"
 		}
 		return x
 	})
 }
 
 func arpAnnounce(f Facts) []Finding {
-	return f.loud("arp_announce", func(v int) bool { return v >= 2 }, func(vip netip.Addr, link string, v int) Finding {
-		return wrong(fmt.Sprintf("ARP requests of this host on %s may carry %v as their sender: arp_announce works as %d there", link, vip, v),
-			"a router or a client learns from such a request that the VIP is here")
+	return f.loud("arp_announce", func(v int) bool { return v >= 2 }, func(vip netip.Addr, where string) Finding {
+		return wrong(fmt.Sprintf("ARP requests of this host may carry %v as their sender: arp_announce works as %s", vip, where), "a router or a client learns from such a request that the VIP is here")
 	})
 }
 
-// loud finds the wires on which a setting does not hide the IPv4 VIPs of this host,
-// one finding for each wire.
-func (f Facts) loud(name string, hides func(int) bool, tell func(vip netip.Addr, link string, v int) Finding) []Finding {
+// loud finds the wires on which a setting does not hide the IPv4 VIPs of this host.
+func (f Facts) loud(name string, hides func(int) bool, tell func(vip netip.Addr, where string) Finding) []Finding {
 	var found []Finding
 	for _, s := range f.hiding() {
 		vip, ok := f.hidden4(s)
 		if s.KeepARP || !ok {
 			continue
 		}
+		var where []string
 		for _, l := range f.wires() {
-			v, known := f.Host.Effective("ipv4", l.Name, name)
-			if known && !hides(v) {
-				found = append(found, tell(vip, l.Name, v).mend(f.lacking(s, setting(name))...))
+			if v, known := f.Host.Effective("ipv4", l.Name, name); known && !hides(v) {
+				where = append(where, fmt.Sprintf("%d on %s", v, l.Name))
 			}
+		}
+		if len(where) > 3 {
+			where = append(where[:3], fmt.Sprintf("and so on %d more", len(where)-3))
+		}
+		if len(where) > 0 {
+			found = append(found, tell(vip, strings.Join(where, ", ")).mend(f.lacking(s, setting(name))...))
 		}
 	}
 	return found

@@ -14,7 +14,7 @@ func Rules() []Rule {
 		{"vip-not-held", Director, "this host sends adverts as the master, and does not have the VIP", vipNotHeld},
 		{"vip-of-another", Director, "another director is the master, and this host has the VIP still", vipOfAnother},
 		{"vip-duplicate", Director, "a host that is no server of the table answers for the VIP too", vipDuplicate},
-		{"server-answers", Director | RealServer | Client, "a real server answers ARP for the VIP", serverAnswers},
+		{"server-answers", Director, "a real server answers ARP for the VIP", serverAnswers},
 		{"vip-source", Director, "the director's own packets to its servers come from the VIP", vipSource},
 		{"backup-loops", Director, "a real server with a table of its own balances what the director sent to it", backupLoops},
 		{"unreachable", Director, "there is no route to a server", unreachable},

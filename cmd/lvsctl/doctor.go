@@ -69,7 +69,7 @@ could not be read, 2 for a wrong command line.`,
 			if err := o.read(cmd); err != nil {
 				return err
 			}
-			return examine(cmd.Context(), cmd.OutOrStdout(), &o)
+			return examine(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), &o)
 		},
 	}
 	o.setupFlags.flags(cmd)
@@ -147,7 +147,7 @@ type advertAnswer struct {
 	VIPs     []netip.Addr `json:"vips"`
 }
 
-func examine(ctx context.Context, out io.Writer, o *doctorOptions) error {
+func examine(ctx context.Context, out, notes io.Writer, o *doctorOptions) error {
 	k, err := netif.Here()
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func examine(ctx context.Context, out io.Writer, o *doctorOptions) error {
 		}
 	}
 	if o.target.IsValid() {
-		if a.Path, err = follow(ctx, k, facts, o); err != nil {
+		if a.Path, err = follow(ctx, notes, k, facts, o); err != nil {
 			return err
 		}
 	}

@@ -49,6 +49,9 @@ func gather(ctx context.Context, k *netif.Kernel, o *doctorOptions) (doctor.Fact
 	f.Roles = o.role
 	if f.Roles == 0 {
 		f.Roles = doctor.Guess(*f)
+		if f.Roles == doctor.Client && len(o.asked) == 0 && !o.target.IsValid() {
+			g.unknown("what this host is: it has no table and no virtual address; it was examined as a client. Say --role or --vip, or name an address with --probe-arp")
+		}
 	}
 	g.firewall(ctx)
 	g.managers()

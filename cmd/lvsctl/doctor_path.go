@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -26,7 +28,7 @@ const (
 var carriers = []uint8{6, 4, 41, 47, 17}
 
 // follow traces a connection: a client makes it, others watch for it.
-func follow(ctx context.Context, k *netif.Kernel, facts doctor.Facts, o *doctorOptions) ([]doctor.Hop, error) {
+func follow(ctx context.Context, notes io.Writer, k *netif.Kernel, facts doctor.Facts, o *doctorOptions) ([]doctor.Hop, error) {
 	tap, err := k.Tap(carriers...)
 	if err != nil {
 		return nil, err
@@ -36,7 +38,9 @@ func follow(ctx context.Context, k *netif.Kernel, facts doctor.Facts, o *doctorO
 	if facts.Roles == doctor.Client {
 		return connect(ctx, tap, trail, cmp.Or(o.listen, connectPatience))
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(o.listen, watchPatience))
+	patience := cmp.Or(o.listen, watchPatience)
+	fmt.Fprintf(notes, "lvsctl: watching for connections to %v for %v; make one from a client with the same command\n", o.target, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err = tap.Listen(ctx, func(f netif.Frame) bool { return trail.Add(f) && trail.Complete() })
 	return trail.Watched(), err

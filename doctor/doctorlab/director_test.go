@@ -4,28 +4,10 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
-	"testing"
 
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/lvs/kernel"
 )
-
-// The director of a DR cluster. Faults that are not of one method are made here too.
-func TestDRDirector(t *testing.T) {
-	c := onOneNetwork(t)
-	c.services("192.168.1.", "2001:db8:1::", "-g")
-	c.up("--vip", vip4+","+vip6)
-	c.answered()
-	// A link of the director's own for faults that would cut it off.
-	c.director.Run("sh", "-e", "-c", "ip link add br9 type bridge; ip link set br9 up")
-	c.well("with another link", c.director)
-	for _, faults := range [][]fault{c.tableFaults(), c.addressFaults(), c.advertFaults(), c.ipvsFaults(), c.hostFaults()} {
-		for _, f := range faults {
-			c.try(f)
-		}
-	}
-	c.healthy("mended")
-}
 
 const service4 = "-t " + vip4 + ":80"
 
@@ -39,9 +21,9 @@ func (c *cluster) tableFaults() []fault {
 		{rule: "unreachable", on: d, make: "ipvsadm -a " + service4 + " -r 10.99.0.1 -g", undo: "ipvsadm -d " + service4 + " -r 10.99.0.1"},
 		{rule: "dr-routed", on: d, own: true, make: "ip route add 10.99.0.0/24 via 192.168.1.12; ipvsadm -a " + service4 + " -r 10.99.0.1 -g",
 			undo: "ipvsadm -d " + service4 + " -r 10.99.0.1; ip route del 10.99.0.0/24"},
-		{rule: "dr-port", on: d, own: true, before: c.otherPort, undo: "ipvsadm -d " + service4 + " -r 192.168.1.13:80"},
+		{rule: "dr-port", quick: true, on: d, own: true, before: c.otherPort, undo: "ipvsadm -d " + service4 + " -r 192.168.1.13:80"},
 		{rule: "mark-unset", on: d, make: "ipvsadm -A -f 7 -s rr; ipvsadm -a -f 7 -r 192.168.1.11 -g", undo: "ipvsadm -D -f 7"},
-		{rule: "backup-loops", on: c.r2, own: true, make: "ipvsadm -A " + service4 + " -s rr; ipvsadm -a " + service4 + " -r 192.168.1.11 -g"},
+		{rule: "backup-loops", quick: true, on: c.r2, own: true, make: "ipvsadm -A " + service4 + " -s rr; ipvsadm -a " + service4 + " -r 192.168.1.11 -g"},
 		{rule: "scheduler-missing", on: d, undo: "rm /etc/ha.d/ldirectord.cf", before: func() {
 			d.WriteFile("/etc/ha.d/ldirectord.cf", "virtual="+vip4+":80\n\treal=192.168.1.11:80 gate\n\tscheduler=fairest\n\tprotocol=tcp\n", 0o644)
 		}},
@@ -60,7 +42,7 @@ func (c *cluster) addressFaults() []fault {
 		{rule: "vip-nowhere", on: d, own: true, undo: "ipvsadm -D -t 192.168.1.150:80; ip addr del 192.168.1.150/32 dev eth0",
 			make: "ipvsadm -A -t 192.168.1.150:80 -s rr; ipvsadm -a -t 192.168.1.150:80 -r 192.168.1.11 -g"},
 		{rule: "vip-duplicate", on: d, before: onClient("ip addr add " + vip4 + "/32 dev eth0"), after: onClient("ip addr del " + vip4 + "/32 dev eth0; ip neigh flush all")},
-		{rule: "vip-source", on: d, own: true, make: "ip route replace 192.168.1.0/24 dev eth0 proto kernel scope link src " + vip4},
+		{rule: "vip-source", quick: true, on: d, own: true, make: "ip route replace 192.168.1.0/24 dev eth0 proto kernel scope link src " + vip4},
 		{rule: "vip-source", on: d, own: true, make: "ip -6 addr change " + vip6 + "/128 dev eth0 preferred_lft forever"},
 		{rule: "director-rp-filter", on: d, own: true, undo: "sysctl -qw net.ipv4.conf.eth0.rp_filter=0; ip addr del 172.31.0.1/24 dev br9",
 			make: "ip addr add 172.31.0.1/24 dev br9; ip route add default via 172.31.0.2; sysctl -qw net.ipv4.conf.eth0.rp_filter=1"},
@@ -86,12 +68,13 @@ func (c *cluster) advertFaults() []fault {
 	notHeld := list("vip-not-held", missing)
 	notHeld.own, notHeld.undo = true, "ip addr del "+other+"/32 dev eth0"
 	another := list("vip-of-another", master)
+	another.quick = true
 	another.own, another.undo = true, "ip addr add "+vip4+"/32 dev eth0"
 	sloppy := list("sloppy-tcp", ours)
 	sloppy.make, sloppy.own, sloppy.undo = "ipvsadm -E "+service4+" -s sh", true, "ipvsadm -E "+service4+" -s rr"
 	wall := list("firewall-vrrp", rival)
 	wall.make, wall.undo = iptables("-A INPUT -p 112 -j DROP")
-	wall.own = true
+	wall.own, wall.quick = true, true
 	return []fault{notHeld, another, list("vrid-clash", second("192.168.1.78"), rival), list("split-brain", second(other), rival), sloppy, wall}
 }
 
@@ -104,7 +87,7 @@ func (c *cluster) ipvsFaults() []fault {
 	}
 	quiesce, restore := "ipvsadm -e "+service4+" -r 192.168.1.12 -g -w 0", "ipvsadm -e "+service4+" -r 192.168.1.12 -g -w 1"
 	return []fault{
-		{rule: "expire-nodest", on: d, own: true, before: connect, make: "ipvsadm -d " + service4 + " -r 192.168.1.12",
+		{rule: "expire-nodest", quick: true, on: d, own: true, before: connect, make: "ipvsadm -d " + service4 + " -r 192.168.1.12",
 			undo: "ipvsadm -a " + service4 + " -r 192.168.1.12 -g; sysctl -qw net.ipv4.vs.expire_nodest_conn=0"},
 		{rule: "expire-quiescent", on: d, own: true, make: "ipvsadm -E " + service4 + " -s rr -p 300; " + quiesce, undo: restore + "; ipvsadm -E " + service4 + " -s rr"},
 		{rule: "conn-reuse", on: d, own: true, make: "sysctl -qw net.ipv4.vs.conn_reuse_mode=0; " + quiesce, undo: restore},

@@ -32,6 +32,7 @@ const (
 type cluster struct {
 	t                        *testing.T
 	client, director, r1, r2 *lab.Host
+	how                      []string // ipvsadm's options of a server
 }
 
 func (c *cluster) servers() []*lab.Host { return []*lab.Host{c.r1, c.r2} }
@@ -66,6 +67,7 @@ func behindTheDirector(t *testing.T) *cluster {
 
 // services fills the director's table; how are ipvsadm's options of a server.
 func (c *cluster) services(net4, net6 string, how ...string) {
+	c.how = how
 	for _, s := range [][2]string{{vip4, net4 + "%d"}, {"[" + vip6 + "]", "[" + net6 + "%d]"}} {
 		c.director.Run("ipvsadm", "-A", "-t", s[0]+":80", "-s", "rr")
 		for n := range 2 {
@@ -153,12 +155,18 @@ func parse(t *testing.T, h *lab.Host, line []string) answer {
 }
 
 // healthy sees no finding on any host.
-func (c *cluster) healthy(when string) {
+func (c *cluster) healthy() {
 	c.t.Helper()
-	for _, h := range []*lab.Host{c.director, c.r1, c.r2} {
-		c.well(when, h)
-	}
-	c.well(when, c.client, "--probe-arp", vip4+","+vip6)
+	c.mended()
+	c.well("healthy", c.r2)
+	c.well("healthy", c.client, "--probe-arp", vip4+","+vip6)
+}
+
+// mended sees none on the hosts where faults are made.
+func (c *cluster) mended() {
+	c.t.Helper()
+	c.well("healthy", c.director)
+	c.well("healthy", c.r1)
 }
 
 func (c *cluster) well(when string, h *lab.Host, args ...string) {
@@ -176,58 +184,69 @@ type fault struct {
 	on   *lab.Host // that doctor examines
 	args []string  // of doctor
 	make string    // shell lines on that host
-	// undo are shell lines, tried as well after the finding's own lines; own is
-	// false when those are for another host or need a decision.
+	// own says that the lines of the finding are typed on that host; others are for
+	// another host, or need a decision. undo are shell lines that come after them.
 	own  bool
 	undo string
 	// before and after are for what a shell cannot do, or another host has to.
 	before, after func()
+	// quick faults are made by the short tests too: those that only a kernel and a
+	// wire can prove.
+	quick bool
 }
 
-func (c *cluster) try(f fault) {
+// try makes faults one after the other.
+func (c *cluster) try(faults ...fault) {
 	c.t.Helper()
-	c.t.Run(f.rule+" on "+f.on.Name(), func(t *testing.T) {
-		if f.before != nil {
-			f.before()
+	for _, f := range faults {
+		if testing.Short() && !f.quick {
+			continue
 		}
-		if f.make != "" {
-			f.on.Run("sh", "-e", "-c", f.make)
-		}
-		a := examine(t, f.on, f.args...)
-		if got := a.rules(); !slices.Equal(got, []string{f.rule}) {
-			text, _ := f.on.Try(append([]string{program(), "doctor"}, f.args...)...)
-			t.Errorf("found %q, unknown %q\n%s", got, a.Unknown, text)
-		}
-		if f.own {
-			f.mend(t, a)
-		}
-		if f.undo != "" {
-			f.on.Run("sh", "-e", "-c", f.undo)
-		}
-		if f.after != nil {
-			f.after()
-		}
-	})
+		c.t.Run(f.rule+" on "+f.on.Name(), f.try)
+	}
 }
 
-// mend types the lines of the findings, comments apart, each line once.
-func (f fault) mend(t *testing.T, a answer) {
+func (f fault) try(t *testing.T) {
+	if f.before != nil {
+		f.before()
+	}
+	if f.make != "" {
+		f.on.Run("sh", "-e", "-c", f.make)
+	}
+	a := examine(t, f.on, f.args...)
+	if got := a.rules(); !slices.Equal(got, []string{f.rule}) || len(a.Unknown) > 0 {
+		text, _ := f.on.Try(append([]string{program(), "doctor"}, f.args...)...)
+		t.Errorf("found %q, unknown %q\n%s", got, a.Unknown, text)
+	}
+	script := f.undo
+	if f.own {
+		script = strings.Join(append(a.lines(t), f.undo), "\n")
+	}
+	if script != "" {
+		if out, err := f.on.Try("sh", "-e", "-c", script); err != nil {
+			t.Errorf("%s\n%v: %s", script, err, out)
+		}
+	}
+	if f.after != nil {
+		f.after()
+	}
+}
+
+// lines are those that the findings name, comments apart, each once.
+func (a answer) lines(t *testing.T) []string {
 	t.Helper()
-	var typed []string
+	var lines []string
 	for _, x := range a.Findings {
 		for _, line := range x.Fix {
-			if slices.Contains(typed, line) {
-				continue
-			}
-			typed = append(typed, line)
-			if out, err := f.on.Try("sh", "-c", line); err != nil {
-				t.Errorf("%s: %v: %s", line, err, out)
+			if !slices.Contains(lines, line) && !strings.HasPrefix(line, "#") {
+				lines = append(lines, line)
 			}
 		}
 	}
-	if len(typed) == 0 {
+	if len(lines) == 0 {
 		t.Error("the findings name no line that mends them")
 	}
+	return lines
 }
 
 // adverts sends the adverts of a virtual router until it is stopped.

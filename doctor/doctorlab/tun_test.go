@@ -15,21 +15,19 @@ func TestTUN(t *testing.T) {
 	c.strict()
 	c.up("--vip", vip4+","+vip6, "--method", "tun")
 	c.answered()
-	c.healthy("TUN")
-	d, tunnel := c.director, func(rule string) fault { return fault{rule: rule, on: c.r1, own: true} }
-	down, filter, filter6, icmp := tunnel("tunnel-down"), tunnel("firewall-tunnel"), tunnel("tunnel-rp-filter"), fault{rule: "firewall-icmp", on: d, own: true}
-	down.make = "ip link set tunl0 down"
+	c.healthy()
+	c.path("["+vip6+"]:80", "in a tunnel, ipip, to real server 2001:db8:1::11", "in a tunnel, ipip, of 2001:db8:1::2", "a real server of direct routing or a tunnel")
+	d, on := c.director, fault{on: c.r1, own: true, quick: true}
+	down, filter, strict, icmp := on, on, on, fault{rule: "firewall-icmp", on: d, own: true}
+	down.rule, down.make, down.quick = "tunnel-down", "ip link set tunl0 down", false
+	filter.rule = "firewall-tunnel"
 	filter.make, filter.undo = iptables("-A INPUT -p 4 -j DROP")
-	filter6.make = "sysctl -qw net.ipv4.conf.tunl0.rp_filter=1"
+	strict.rule, strict.make = "tunnel-rp-filter", "sysctl -qw net.ipv4.conf.tunl0.rp_filter=1"
 	icmp.make, icmp.undo = iptables("-A OUTPUT -p icmp --icmp-type destination-unreachable -j DROP")
-	for _, f := range []fault{
-		down, filter, filter6, icmp,
-		{rule: "vip-source", on: d, own: true, make: "ip -6 addr change " + vip6 + "/128 dev eth0 preferred_lft forever"},
-		{rule: "tunnel-mtu", on: d, own: true, make: "ip link set eth0 mtu 1280"},
-	} {
-		c.try(f)
-	}
-	c.healthy("TUN, mended")
+	c.try(down, filter, strict, icmp,
+		fault{rule: "vip-source", quick: true, on: d, own: true, make: "ip -6 addr change " + vip6 + "/128 dev eth0 preferred_lft forever"},
+		fault{rule: "tunnel-mtu", on: d, own: true, make: "ip link set eth0 mtu 1280"})
+	c.mended()
 }
 
 func TestGUE(t *testing.T) {
@@ -37,9 +35,10 @@ func TestGUE(t *testing.T) {
 	c.services("192.168.1.", "2001:db8:1::", "-i", "--tun-type", "gue", "--tun-port", "6080", "--tun-nocsum")
 	c.up("--vip", vip4+","+vip6, "--method", "tun", "--tunnel", "gue")
 	c.answered()
-	c.healthy("GUE")
-	c.try(fault{rule: "tunnel-port", on: c.r1, own: true, make: "ip fou del port 6080"})
+	c.healthy()
+	c.path(vip4+":80", "in a tunnel, gue, to real server 192.168.1.11", "in a tunnel, gue, of 192.168.1.2", "a real server of direct routing or a tunnel")
+	c.try(fault{rule: "tunnel-port", quick: true, on: c.r1, own: true, make: "ip fou del port 6080"})
 	filter, undo := iptables("-A INPUT -p udp --dport 6080 -j DROP")
 	c.try(fault{rule: "firewall-tunnel", on: c.r1, own: true, make: filter, undo: undo})
-	c.healthy("GUE, mended")
+	c.mended()
 }
