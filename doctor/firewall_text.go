@@ -214,6 +214,11 @@ func (r *FilterRule) nftMatch(value json.RawMessage) string {
 		return "match"
 	}
 	field, name := nftField(m.Left)
+	// "tcp dport" and "icmp type" are about packets of that protocol only.
+	first, _, _ := strings.Cut(name, " ")
+	if n, ok := protocols[first]; ok {
+		r.Match = append(r.Match, isProto(n))
+	}
 	conds, all := nftValues(field, m.Right)
 	c := anyOf(conds)
 	if !all {
@@ -230,7 +235,35 @@ func (r *FilterRule) nftMatch(value json.RawMessage) string {
 	if m.Op == "!=" {
 		name += " !="
 	}
-	return name + " " + strings.Trim(compact(m.Right), `"`)
+	return name + " " + nftText(m.Right)
+}
+
+// nftText is a value as nft would write it.
+func nftText(value json.RawMessage) string {
+	var v struct {
+		Set, Range []json.RawMessage
+		Prefix     *struct {
+			Addr string
+			Len  int
+		}
+	}
+	_ = json.Unmarshal(value, &v) // a plain value is none of these
+	each := func(list []json.RawMessage) []string {
+		var words []string
+		for _, item := range list {
+			words = append(words, nftText(item))
+		}
+		return words
+	}
+	switch {
+	case v.Prefix != nil:
+		return fmt.Sprintf("%s/%d", v.Prefix.Addr, v.Prefix.Len)
+	case v.Range != nil:
+		return strings.Join(each(v.Range), "-")
+	case v.Set != nil:
+		return "{ " + strings.Join(each(v.Set), ", ") + " }"
+	}
+	return strings.Trim(compact(value), `"`)
 }
 
 // nftField is what a match looks at, as "ip daddr" or "meta iifname".
