@@ -116,7 +116,7 @@ func (o *doctorOptions) read(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		o.setups = append(o.setups, s)
+		o.setups = append(o.setups, s...)
 	}
 	return nil
 }
