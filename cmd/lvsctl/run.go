@@ -105,17 +105,8 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 // inPlaces are those of the places that hold a configuration.
 func inPlaces(places []string) []string {
 	return slices.DeleteFunc(slices.Clone(places), func(place string) bool {
-		var names []string
-		for _, pattern := range []string{"", "*.cf", "*.conf", "*.rules", "haresources"} {
-			hits, err := filepath.Glob(filepath.Join(place, pattern))
-			if err == nil { // the patterns are ours, and right
-				names = append(names, hits...)
-			}
-		}
-		return !slices.ContainsFunc(names, func(n string) bool {
-			info, err := os.Stat(n)
-			return err == nil && info.Mode().IsRegular()
-		})
+		files, err := dialects.Files(place)
+		return err != nil || len(files) == 0
 	})
 }
 
