@@ -26,8 +26,10 @@ build: ## the program, static, in bin/
 oracle: ## the program that service=oracle runs; it is as large as all the rest
 	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/lvsctl-check-oracle ./cmd/lvsctl-check-oracle
 
-demo: need build ## a whole cluster at work, in about a minute
-	$(GO) run ./internal/lab/labctl demo -bin $(BIN)
+# The main job, on the tutorials' own files; examples/ has more.
+STORIES ?= 04-lvs-dr 03-ldirectord
+demo: need build ## whole clusters at work, in about a minute; STORIES names others
+	$(GO) run ./internal/lab/labctl demo -bin $(BIN) $(STORIES)
 
 EXAMPLE ?= 04-lvs-dr
 lab: need build ## a shell in a running cluster; EXAMPLE names another one

@@ -17,10 +17,6 @@ import (
 	"github.com/lvsctl/lvsctl/realserver"
 )
 
-// statusAdvice is doctor's exit status when what it found works and will hurt one
-// day. statusDiffers is its status when something does not work.
-const statusAdvice = 6
-
 type doctorOptions struct {
 	output
 	setupFlags
@@ -112,11 +108,9 @@ func (o *doctorOptions) read(cmd *cobra.Command) error {
 		return usage(cmd, fmt.Errorf("--listen is at most %v, --wait more than 0 and at most a minute", maxListen))
 	}
 	if o.setupFlags.given(cmd) {
-		s, err := o.setupFlags.read(cmd)
-		if err != nil {
+		if o.setups, err = o.setupFlags.read(cmd); err != nil {
 			return err
 		}
-		o.setups = append(o.setups, s)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,6 +243,7 @@ func (r *reloader) apply(g dialect.Globals, virtuals []ldirector.Virtual) {
 		g.Supervised = old.Supervised // in front or not is decided at the start
 		if sink, err := r.d.c.sink(g); err == nil {
 			r.d.sink.use(sink)
+			r.d.log.Printf(daemon.Info, "The log goes on here; before it was in %s", cmp.Or(old.LogFile, "syslog "+old.LogFacility))
 		} else {
 			r.d.fault(err)
 		}
