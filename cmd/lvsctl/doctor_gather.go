@@ -332,6 +332,10 @@ func (g *gatherer) adverts(ctx context.Context) {
 	g.facts.Adverts = heard.Heard()
 }
 
+// filterPatience is how long the programs that print firewall rules may take, all
+// together: large rule sets take seconds on a slow machine.
+const filterPatience = time.Minute
+
 // legacyFilters are the older filters: where the kernel lists their tables, and who
 // prints the rules.
 var legacyFilters = []struct{ tables, family, changer string }{
@@ -344,7 +348,7 @@ var legacyFilters = []struct{ tables, family, changer string }{
 // would load a module into the kernel.
 func (g *gatherer) firewall(ctx context.Context) {
 	f := &g.facts
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, filterPatience)
 	defer cancel()
 	f.Firewall.Read = true
 	if slices.Contains(f.Host.Modules, "nf_tables") || builtIn(f.Release, "nf_tables") {
