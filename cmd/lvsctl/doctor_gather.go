@@ -76,9 +76,14 @@ func release() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// table reads IPVS without loading it: who looks must not change the host.
+// table reads IPVS without loading it: who looks must not change the host, and to
+// ask the kernel for IPVS by name would load it.
 func (g *gatherer) table() {
 	f := &g.facts
+	if !slices.Contains(f.Host.Modules, "ip_vs") {
+		f.IPVS.Missing = "the module ip_vs is not loaded"
+		return
+	}
 	c, err := kernel.Open(kernel.WithoutModprobe())
 	if err != nil {
 		g.noTable(err)
