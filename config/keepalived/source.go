@@ -76,6 +76,7 @@ func (l *lines) file(name, text string) {
 			i++
 			var more string
 			more, comment = l.decomment(at, strings.TrimRight(all[i], "\r"))
+			more = l.plainBlanks(place{name, i + 1}, more)
 			line = strings.TrimRight(line[:len(line)-1], blanks) + " " + more
 		}
 		l.line(at, line, comment)
