@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # A kernel with IPVS as an ordinary program, and what the tests compare us with.
 LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools \
-         pgrep=procps nsenter=util-linux
+         pgrep=procps nsenter=util-linux strace=strace iptables-legacy=iptables
 PEERS := ipvsadm=ipvsadm keepalived=keepalived
 
 .PHONY: build oracle demo lab test test-all bench lint fmt install clean need need-peers
@@ -26,8 +26,10 @@ build: ## the program, static, in bin/
 oracle: ## the program that service=oracle runs; it is as large as all the rest
 	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/lvsctl-check-oracle ./cmd/lvsctl-check-oracle
 
-demo: need build ## a whole cluster at work, in about a minute
-	$(GO) run ./internal/lab/labctl demo -bin $(BIN)
+# The main job, on the tutorials' own files; examples/ has more.
+STORIES ?= 04-lvs-dr 03-ldirectord
+demo: need build ## whole clusters at work, in about a minute; STORIES names others
+	$(GO) run ./internal/lab/labctl demo -bin $(BIN) $(STORIES)
 
 EXAMPLE ?= 04-lvs-dr
 lab: need build ## a shell in a running cluster; EXAMPLE names another one
@@ -56,10 +58,12 @@ lint: ## gofmt, go vet, staticcheck
 fmt:
 	gofmt -w .
 
-install: build ## program, manual pages and completions under $(DESTDIR)$(PREFIX)
+install: build ## program, manual pages, completions and systemd's unit under $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BIN)/lvsctl $(DESTDIR)$(PREFIX)/sbin/lvsctl
 	test ! -e $(BIN)/lvsctl-check-oracle || install -D -m 755 $(BIN)/lvsctl-check-oracle $(DESTDIR)$(PREFIX)/sbin/lvsctl-check-oracle
 	for page in man/*.8; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page#man/}; done
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/local/sbin,$(PREFIX)/sbin,' examples/systemd/lvsctl-ldirectord@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/lvsctl-ldirectord@.service
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(BIN)/lvsctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lvsctl
 	$(BIN)/lvsctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lvsctl

@@ -91,7 +91,7 @@ func ask(ctx context.Context, c *daemon.Client, method, path string, in, out any
 }
 
 func operateCommands() []*cobra.Command {
-	return []*cobra.Command{statusCommand(), whyCommand(), drainCommand(), undrainCommand(), reloadCommand()}
+	return []*cobra.Command{statusCommand(), whyCommand(), drainCommand(), undrainCommand(), reloadCommand(), watchCommand(), topCommand()}
 }
 
 func statusCommand() *cobra.Command {

@@ -36,13 +36,14 @@ routes and tunnels, and silence about those addresses on the network.
 		Args:    knownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(realserverUp(), realserverDown(), realserverLook("status"), realserverLook("check"))
+	cmd.AddCommand(realserverUp(), realserverDown(), realserverRun(), realserverLook("status"), realserverLook("check"))
 	return cmd
 }
 
 // setupFlags are the flags that say a setup.
 type setupFlags struct {
 	vips, gateways []string
+	from           []string
 	method, tunnel string
 	setup          realserver.Setup
 }
@@ -50,6 +51,7 @@ type setupFlags struct {
 func (f *setupFlags) flags(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.vips, "vip", nil, "a virtual `address`, IPv4 or IPv6; several with commas")
+	fl.StringSliceVar(&f.from, "from", nil, "the director's configuration `file`: the virtual addresses, methods and tunnels of the services in which this host is a real server")
 	fl.StringVar(&f.method, "method", "dr", "how the director forwards: `dr|tun|nat`")
 	fl.StringVar(&f.setup.Interface, "interface", "", "the `device` of the virtual addresses; lo for dr, the tunnel's own for tun")
 	fl.StringVar(&f.setup.Label, "label", "", "the first IPv4 address's `label`; lo:0 for dr")
@@ -62,8 +64,21 @@ func (f *setupFlags) flags(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("tunnel", cobra.FixedCompletions([]string{"ipip", "gue", "gre"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// read turns the flags into a setup that makes sense.
-func (f *setupFlags) read(cmd *cobra.Command) (realserver.Setup, error) {
+// read turns the flags into setups that make sense: one, or with --from one for
+// each way in which the director hands packets to this host.
+func (f *setupFlags) read(cmd *cobra.Command) ([]realserver.Setup, error) {
+	if len(f.from) > 0 {
+		return f.readFiles(cmd)
+	}
+	s, err := f.base(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return []realserver.Setup{s}, checkSetups(cmd, s)
+}
+
+// base is the setup that the flags say, as far as they say one.
+func (f *setupFlags) base(cmd *cobra.Command) (realserver.Setup, error) {
 	s := f.setup
 	s.Method, s.Tunnel = realserver.Method(f.method), realserver.Tunnel(f.tunnel)
 	var err error
@@ -73,15 +88,21 @@ func (f *setupFlags) read(cmd *cobra.Command) (realserver.Setup, error) {
 	if s.Gateways, err = parseAddrs("gateway", f.gateways); err != nil {
 		return s, usage(cmd, err)
 	}
-	if err := s.Check(); err != nil {
-		return s, usage(cmd, fmt.Errorf("%s", strings.ReplaceAll(err.Error(), "\n", "; ")))
-	}
 	return s, nil
+}
+
+func checkSetups(cmd *cobra.Command, setups ...realserver.Setup) error {
+	for _, s := range setups {
+		if err := s.Check(); err != nil {
+			return usage(cmd, fmt.Errorf("%s", strings.ReplaceAll(err.Error(), "\n", "; ")))
+		}
+	}
+	return nil
 }
 
 // given is whether the command line says a setup at all.
 func (f *setupFlags) given(cmd *cobra.Command) bool {
-	return slices.ContainsFunc([]string{"vip", "method", "gateway"}, cmd.Flags().Changed)
+	return slices.ContainsFunc([]string{"vip", "method", "gateway", "from"}, cmd.Flags().Changed)
 }
 
 func parseAddrs(flag string, words []string) ([]netip.Addr, error) {
@@ -124,26 +145,28 @@ func realserverUp() *cobra.Command {
 		Short: "Raise virtual addresses",
 		Long: `Up gives this host the virtual addresses, so that ARP is silent before the first
 of them exists. What is there already is left as it is: a second up does nothing.
-What was changed is remembered, and down takes it back.
+What was changed is remembered, and down takes it back. With --from the director's
+own file says what this host needs; lvsctl realserver run goes on to follow it.
 
 Each line of the answer is the command that the step stands for.`,
 		Example: `  lvsctl realserver up --vip 192.168.131.252,2001:db8::252
   lvsctl realserver up --vip 192.168.131.252 --method tun --tunnel gue --port 6080
   lvsctl realserver up --method nat --gateway 10.0.0.1
+  lvsctl realserver up --from /etc/ha.d/ldirectord.cf
   lvsctl realserver up --vip 192.168.131.252 --dry-run`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			s, err := o.read(cmd)
+			setups, err := o.read(cmd)
 			if err != nil {
 				return err
 			}
 			if o.persist != "" && !slices.Contains(persistFormats, o.persist) {
 				return usage(cmd, fmt.Errorf("--persist %q: there is %s", o.persist, strings.Join(persistFormats, ", ")))
 			}
-			return raise(cmd.OutOrStdout(), cmd.ErrOrStderr(), s, o)
+			return raise(cmd.OutOrStdout(), cmd.ErrOrStderr(), setups, o)
 		},
 	}
 	o.setupFlags.flags(cmd)
@@ -156,45 +179,100 @@ Each line of the answer is the command that the step stands for.`,
 
 var persistFormats = []string{"systemd", "ifcfg", "ifupdown", "networkd"}
 
-func raise(out, notes io.Writer, s realserver.Setup, o upOptions) error {
+func raise(out, notes io.Writer, setups []realserver.Setup, o upOptions) error {
 	store, err := openStore(!o.dryRun)
 	if err != nil {
 		return err
 	}
 	defer store.close()
-	for _, note := range store.notes {
-		fmt.Fprintf(notes, "lvsctl: %s\n", note)
-	}
-	if err := store.state.Conflict(s); err != nil {
-		return err
-	}
+	store.tell(notes)
 	k, have, err := look()
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	a := newAnswer(o.dryRun)
-	a.Findings = append(a.Findings, realserver.Inspect(have, s)...)
+	for _, s := range setups {
+		if err := store.state.Conflict(s); err != nil {
+			return err
+		}
+		a.Findings = append(a.Findings, realserver.Inspect(have, s)...)
+	}
 	if err := refuse(a.Findings); err != nil {
 		return err
 	}
-	steps := realserver.Steps(have, s, store.state, true)
-	next := realserver.Remember(store.state, have, s)
 	if o.persist != "" && o.persist != "systemd" {
-		return printPersist(out, realserver.Format(o.persist), next)
+		return printPersist(out, realserver.Format(o.persist), remembered(store.state, have, setups))
 	}
-	if !o.dryRun {
-		if err := store.save(next); err != nil { // before the first step: see realserver.State
-			return err
+	f := &fitter{host: k, store: store, have: have, dryRun: o.dryRun}
+	for _, s := range setups {
+		if err = f.raise(s, true); err != nil {
+			break
 		}
-		steps, err = netif.InOrder(k, steps)
 	}
-	a.add(steps)
+	a.add(f.taken)
 	if err == nil && o.persist == "systemd" {
-		a.Files, err = persist(next, o.dryRun)
+		a.Files, err = persist(store.state, o.dryRun)
 	}
 	a.Changed = !o.dryRun && len(a.Steps)+len(a.Files) > 0
 	return answer(out, &o.output, a, err)
+}
+
+// fitter leads a host up or down, setup after setup.
+type fitter struct {
+	host   netif.Host
+	store  *stateStore
+	have   netif.Snapshot
+	dryRun bool
+	taken  []netif.Step // or, in a dry run, those that would be
+}
+
+// raise brings a setup up. What it finds is to come back on the way down, if it is
+// the first time; later on, what it finds is only what somebody has undone.
+func (f *fitter) raise(s realserver.Setup, first bool) error {
+	steps := realserver.Steps(f.have, s, f.store.state, true)
+	next := f.store.state
+	if first {
+		next = realserver.Remember(next, f.have, s)
+	}
+	if f.dryRun {
+		f.store.state, f.taken = next, append(f.taken, steps...)
+		return f.imagine(steps)
+	}
+	if len(steps) == 0 && !first {
+		return nil
+	}
+	if err := f.store.save(next); err != nil { // before the first step: see realserver.State
+		return err
+	}
+	f.store.state = next
+	done, err := netif.InOrder(f.host, steps)
+	f.taken = append(f.taken, done...)
+	if err != nil {
+		return err
+	}
+	f.have, err = f.host.Snapshot()
+	return err
+}
+
+// imagine has the host as it would be, for the setup that comes next.
+func (f *fitter) imagine(steps []netif.Step) error {
+	for _, step := range steps {
+		after, err := f.have.With(step)
+		if err != nil {
+			return fmt.Errorf("%v: %w", step, err)
+		}
+		f.have = after
+	}
+	return nil
+}
+
+// remembered is the state once all setups are up.
+func remembered(st realserver.State, have netif.Snapshot, setups []realserver.Setup) realserver.State {
+	for _, s := range setups {
+		st = realserver.Remember(st, have, s)
+	}
+	return st
 }
 
 // answer tells what was done, also when something failed after it.
@@ -296,11 +374,11 @@ address and its route go and ARP stays silent, which does no harm.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			s, err := o.which(cmd)
+			setups, err := o.which(cmd)
 			if err != nil {
 				return err
 			}
-			return lower(cmd.OutOrStdout(), cmd.ErrOrStderr(), s, o)
+			return lower(cmd.OutOrStdout(), cmd.ErrOrStderr(), setups, o)
 		},
 	}
 	o.setupFlags.flags(cmd)
@@ -311,54 +389,70 @@ address and its route go and ARP stays silent, which does no harm.`,
 }
 
 // which is what is to go: all, all of a method, or some addresses.
-func (o *downOptions) which(cmd *cobra.Command) (realserver.Setup, error) {
+func (o *downOptions) which(cmd *cobra.Command) ([]realserver.Setup, error) {
 	switch {
 	case o.all && o.given(cmd):
-		return realserver.Setup{}, usage(cmd, fmt.Errorf("--all is everything: name nothing else with it"))
+		return nil, usage(cmd, fmt.Errorf("--all is everything: name nothing else with it"))
 	case o.all:
-		return realserver.Setup{}, nil
+		return []realserver.Setup{{}}, nil
 	case !o.given(cmd):
-		return realserver.Setup{}, usage(cmd, fmt.Errorf("what shall go? name addresses with --vip, or --all"))
-	case len(o.vips) == 0: // of a method, all
+		return nil, usage(cmd, fmt.Errorf("what shall go? name addresses with --vip or --from, or --all"))
+	case len(o.vips)+len(o.from) == 0: // of a method, all
 		s := realserver.Setup{Method: realserver.Method(o.method)}
 		if !slices.Contains([]realserver.Method{realserver.DR, realserver.TUN, realserver.NAT}, s.Method) {
-			return s, usage(cmd, fmt.Errorf("method %q: there is dr, tun and nat", s.Method))
+			return nil, usage(cmd, fmt.Errorf("method %q: there is dr, tun and nat", s.Method))
 		}
-		return s, nil
+		return []realserver.Setup{s}, nil
 	}
-	s, err := o.read(cmd)
-	return s, err
+	return o.read(cmd)
 }
 
-func lower(out, notes io.Writer, s realserver.Setup, o downOptions) error {
+func lower(out, notes io.Writer, setups []realserver.Setup, o downOptions) error {
 	store, err := openStore(!o.dryRun)
 	if err != nil {
 		return err
 	}
 	defer store.close()
-	for _, note := range store.notes {
-		fmt.Fprintf(notes, "lvsctl: %s\n", note)
-	}
+	store.tell(notes)
 	k, have, err := look()
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	steps := realserver.Steps(have, s, store.state, false)
-	next := realserver.Forget(store.state, have, s)
-	a := newAnswer(o.dryRun)
-	if !o.dryRun {
-		steps, err = netif.InOrder(k, steps)
-		if err == nil {
-			err = store.save(next)
+	f := &fitter{host: k, store: store, have: have, dryRun: o.dryRun}
+	for _, s := range setups {
+		if err = f.down(s); err != nil {
+			break
 		}
 	}
-	a.add(steps)
+	a := newAnswer(o.dryRun)
+	a.add(f.taken)
 	if err == nil {
-		a.Files, err = unpersist(next, o.dryRun)
+		a.Files, err = unpersist(store.state, o.dryRun)
 	}
 	a.Changed = !o.dryRun && len(a.Steps)+len(a.Files) > 0
 	return answer(out, &o.output, a, err)
+}
+
+// down is the way back. What is forgotten is forgotten once it is gone.
+func (f *fitter) down(s realserver.Setup) error {
+	steps := realserver.Steps(f.have, s, f.store.state, false)
+	next := realserver.Forget(f.store.state, f.have, s)
+	if f.dryRun {
+		f.store.state, f.taken = next, append(f.taken, steps...)
+		return f.imagine(steps)
+	}
+	done, err := netif.InOrder(f.host, steps)
+	f.taken = append(f.taken, done...)
+	if err != nil {
+		return err
+	}
+	if err := f.store.save(next); err != nil {
+		return err
+	}
+	f.store.state = next
+	f.have, err = f.host.Snapshot()
+	return err
 }
 
 type lookOptions struct {
@@ -396,11 +490,11 @@ should be. It prints what is missing, and changes nothing.`,
 			}
 			var asked []realserver.Setup
 			if o.given(cmd) {
-				s, err := o.read(cmd)
+				setups, err := o.read(cmd)
 				if err != nil {
 					return err
 				}
-				asked = append(asked, s)
+				asked = setups
 			}
 			return lookAt(cmd.OutOrStdout(), cmd.ErrOrStderr(), asked, &o.output, verb == "check")
 		},
@@ -415,14 +509,12 @@ func lookAt(out, notes io.Writer, asked []realserver.Setup, o *output, check boo
 	if err != nil {
 		return err
 	}
-	for _, note := range store.notes {
-		fmt.Fprintf(notes, "lvsctl: %s\n", note)
-	}
+	store.tell(notes)
 	if len(asked) == 0 {
 		asked = store.state.Setups()
 	}
 	if len(asked) == 0 {
-		fmt.Fprintln(notes, "lvsctl: realserver: nothing is up; name what should be with --vip")
+		fmt.Fprintln(notes, "lvsctl: realserver: nothing is up; name what should be with --vip or --from")
 		return statusError(statusNotFound)
 	}
 	k, have, err := look()

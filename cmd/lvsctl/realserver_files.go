@@ -83,6 +83,12 @@ func (s *stateStore) acquire() error {
 	return nil
 }
 
+func (s *stateStore) tell(w io.Writer) {
+	for _, note := range s.notes {
+		fmt.Fprintf(w, "lvsctl: %s\n", note)
+	}
+}
+
 func (s *stateStore) close() {
 	if s.lock != nil {
 		s.lock.Close() // and so unlocked

@@ -60,7 +60,7 @@ func TestLdirectordFiles(t *testing.T) {
 	// without the child, and into another log
 	c.director.WriteFile(cf, strings.ReplaceAll(strings.Replace(more(9), "execute=child.cf\n", "", 1), log, "/var/log/other.log"), 0o644)
 	c.wantTable(table(9))
-	c.says("/var/log/other.log", `^\[.*\|test\.cf\|\d+\] .*`)
+	c.says("/var/log/other.log", `^\[.*\|test\.cf\|\d+\] The log goes on here; before it was in `+log+`$`)
 	c.servers["web1"].Close()
 	c.servers["web2"].Close()
 	c.says("/var/log/fallback", `\n3 start 10\.1\.0\.1:80 tcp\n\z`)

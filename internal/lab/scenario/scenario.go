@@ -15,6 +15,8 @@
 //	start HOST CMD...                 run a program in the background
 //	get HOST URL                      request a page
 //	requests HOST URL N               request it N times, and count who answered
+//	answer HOST ADDR TEXT...          a UDP server that answers TEXT
+//	ask HOST ADDR N                   ask it N times, from N ports, and count who answered
 //	await LIMIT PATTERN HOST CMD...   repeat a program until its output matches
 //	unplug HOST CARD, plug HOST CARD  pull a cable, put it back
 //	say TEXT...                       tell the reader something; a line is a line
@@ -24,8 +26,10 @@
 package scenario
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,7 +45,7 @@ import (
 )
 
 // Names are the names under which lvsctl stands in for other programs.
-var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord"}
+var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord", "keepalived"}
 
 // Tools makes, in the empty folder dir, links by all its names to the lvsctl in
 // the folder bin. dir then goes first in the PATH of a story's hosts.
@@ -92,6 +96,8 @@ func params(tools, file string, v voice) testscript.Params {
 			"start":    command(start),
 			"get":      command(get),
 			"requests": command(requests),
+			"answer":   command(answer),
+			"ask":      command(ask),
 			"await":    command(await),
 			"unplug":   command(unplug),
 			"plug":     command(plug),
@@ -265,9 +271,14 @@ func requests(s *stage, args []string) {
 		s.Fatalf("requests: %q is not a number of requests", args[2])
 	}
 	s.voice.command(h.Name(), fmt.Sprintf("get %s  (%d times)", args[1], n))
+	s.count(n, func() (string, error) { return h.TryGet(args[1]) })
+}
+
+// count asks n times and tells how often each answer came.
+func (s *stage) count(n int, ask func() (string, error)) {
 	counts := map[string]int{}
 	for range n {
-		body, err := h.TryGet(args[1])
+		body, err := ask()
 		if err != nil {
 			body = "error: " + err.Error()
 		}
@@ -279,6 +290,62 @@ func requests(s *stage, args []string) {
 	}
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[6:], b[6:]) })
 	s.result(strings.Join(lines, ""))
+}
+
+func answer(s *stage, args []string) {
+	s.usage(args, 3, "answer HOST ADDR TEXT...")
+	text := strings.Join(args[2:], " ")
+	conn, err := s.host(args[0]).TryListenPacket("udp", args[1])
+	s.Check(err)
+	s.Cleanup(func() { conn.Close() })
+	go echo(conn, text)
+	s.voice.fact(fmt.Sprintf("%-8s UDP server on %s: %s", args[0], args[1], text))
+}
+
+// echo answers every datagram with a text until the socket is closed.
+func echo(conn net.PacketConn, text string) {
+	buf := make([]byte, 1500)
+	for {
+		_, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = conn.WriteTo([]byte(text), from) // the client notices what does not come
+	}
+}
+
+// askPatience is for an answer that comes at once when it comes.
+const askPatience = 5 * time.Second
+
+func ask(s *stage, args []string) {
+	s.usage(args, 3, "ask HOST ADDR N")
+	h := s.host(args[0])
+	n, err := strconv.Atoi(args[2])
+	if err != nil || n < 1 {
+		s.Fatalf("ask: %q is not a number of questions", args[2])
+	}
+	s.voice.command(h.Name(), fmt.Sprintf("ask %s  (%d times)", args[1], n))
+	s.count(n, func() (string, error) { return question(h, args[1]) })
+}
+
+// question sends one datagram from a port of its own.
+func question(h *lab.Host, addr string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), askPatience)
+	defer cancel()
+	conn, err := h.TryDial(ctx, "udp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(askPatience)); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte("?")); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 1500)
+	k, err := conn.Read(buf)
+	return string(buf[:k]), err
 }
 
 func await(s *stage, args []string) {

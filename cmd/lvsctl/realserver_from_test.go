@@ -1,0 +1,123 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/realserver"
+)
+
+const siteFile = `virtual=10.0.0.100:80
+	real=10.0.0.11:80 gate
+	real=10.0.0.12:80 gate
+virtual=10.0.0.100:443
+	real=10.0.0.11:443 gate
+virtual=10.0.0.101:80
+	real=10.0.0.11:80 ipip
+virtual=10.0.0.102:80
+	real=10.0.0.11:80 masq
+virtual=10.0.0.103:80
+	real=10.0.0.13:80 gate
+virtual=7
+	real=10.0.0.12:80 gate
+	service=http
+virtual6=[2001:db8::100]:80
+	real6=[2001:db8::11]:80 gate
+`
+
+func addrs(words ...string) []netip.Addr {
+	var ips []netip.Addr
+	for _, w := range words {
+		ips = append(ips, netip.MustParseAddr(w))
+	}
+	return ips
+}
+
+// A host takes from the director's file what concerns it, and nothing else.
+func TestWhatAFileWantsOfThisHost(t *testing.T) {
+	file, problems := dialect.Parse("ldirectord.cf", []byte(siteFile), dialect.Options{})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	gateways := addrs("10.0.0.1")
+	for name, c := range map[string]struct {
+		mine  []netip.Addr
+		want  []realserver.Setup
+		notes []string
+	}{
+		"all methods": {
+			mine: addrs("10.0.0.11", "2001:db8::11", "10.0.0.100"), // the VIP is up already
+			want: []realserver.Setup{
+				{Method: realserver.DR, VIPs: addrs("10.0.0.100", "2001:db8::100")},
+				{Method: realserver.TUN, Tunnel: realserver.IPIP, VIPs: addrs("10.0.0.101")},
+				{Method: realserver.NAT, VIPs: addrs("10.0.0.102"), Gateways: gateways},
+			},
+		},
+		"a mark has no address": {
+			mine:  addrs("10.0.0.12"),
+			want:  []realserver.Setup{{Method: realserver.DR, VIPs: addrs("10.0.0.100")}},
+			notes: []string{"ldirectord.cf:12: virtual service for firewall mark 7: the file does not say its addresses; name them with --vip"},
+		},
+		"a host of its own":               {mine: addrs("10.0.0.99")},
+		"the director, which has the VIP": {mine: addrs("10.0.0.2", "10.0.0.100")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setups, notes := servedHere(file.Virtuals(), c.mine, realserver.Setup{Gateways: gateways})
+			opts := []cmp.Option{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+			if d := cmp.Diff(c.want, setups, opts...); d != "" {
+				t.Errorf("setups (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(c.notes, notes); d != "" {
+				t.Errorf("notes (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// A tunnel can lead an IPv6 service through IPv4, which needs another device.
+func TestOneFamilyInTheOther(t *testing.T) {
+	v := ldirector.Virtual{
+		Service: lvs.Service{Key: lvs.At(lvs.TCP, netip.MustParseAddrPort("[2001:db8::100]:80"))},
+		Members: []ldirector.Member{{
+			Destination: lvs.Destination{Addr: netip.MustParseAddrPort("10.0.0.11:80"), Method: lvs.Tunnel},
+			Source:      ldirector.Source{File: "keepalived.conf", Line: 7},
+		}},
+	}
+	setups, notes := servedHere([]ldirector.Virtual{v}, addrs("10.0.0.11"), realserver.Setup{})
+	want := []string{"keepalived.conf:7: 10.0.0.11 for 2001:db8::100: a tunnel from one family to the other is not supported; raise it by hand, with a device sit or ip6tnl"}
+	if d := cmp.Diff(want, notes); d != "" || len(setups) > 0 {
+		t.Errorf("%v (-want +got):\n%s", setups, d)
+	}
+}
+
+// What a new file no longer has goes; what it has in another way goes too, to come
+// back in that way.
+func TestWhatIsGoneFromTheFiles(t *testing.T) {
+	dr := func(vips ...string) realserver.Setup {
+		return realserver.Setup{Method: realserver.DR, VIPs: addrs(vips...)}
+	}
+	tun := realserver.Setup{Method: realserver.TUN, Tunnel: realserver.IPIP, VIPs: addrs("10.0.0.101")}
+	nat := realserver.Setup{Method: realserver.NAT, VIPs: addrs("10.0.0.102"), Gateways: addrs("10.0.0.1")}
+	otherNAT := nat
+	otherNAT.VIPs = addrs("10.0.0.109")
+	for name, c := range map[string]struct{ before, now, gone []realserver.Setup }{
+		"nothing":            {[]realserver.Setup{dr("10.0.0.100")}, []realserver.Setup{dr("10.0.0.100")}, nil},
+		"one of two":         {[]realserver.Setup{dr("10.0.0.100", "10.0.0.101")}, []realserver.Setup{dr("10.0.0.101")}, []realserver.Setup{dr("10.0.0.100")}},
+		"another way":        {[]realserver.Setup{dr("10.0.0.101")}, []realserver.Setup{tun}, []realserver.Setup{dr("10.0.0.101")}},
+		"the gateway stays":  {[]realserver.Setup{nat}, []realserver.Setup{otherNAT}, nil},
+		"all":                {[]realserver.Setup{dr("10.0.0.100"), tun, nat}, nil, []realserver.Setup{dr("10.0.0.100"), tun, nat}},
+		"one comes, none go": {[]realserver.Setup{tun}, []realserver.Setup{dr("10.0.0.100"), tun}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := cmp.Diff(c.gone, goneFrom(c.before, c.now), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
