@@ -155,6 +155,9 @@ func (r *reader) statement(sc *scope, top bool) *stmt {
 			s.body, s.below = r.statements(s.kw.in, false)
 		}
 	case s.kw.shape == list:
+		if len(s.words) > 1 && (!top || strings.HasPrefix(name, "static_")) {
+			r.warn(p.place, fmt.Sprintf("Block %s has extra parameters %s ...", name, s.words[1]), fmt.Sprintf("%s: %s is passed over", name, config.Quote(s.words[1])), "")
+		}
 		if r.opens(s, func(text string) bool { return text != "}" && !sc.has(text) }) {
 			s.body, s.below = r.listed(sc, name)
 		}
