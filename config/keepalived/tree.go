@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -178,7 +179,7 @@ func (sc *scope) has(text string) bool {
 // the next piece whether it belongs to it nevertheless.
 func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 	if r.at("{") {
-		s.behind = cmpOr(s.behind, r.pieces[r.next].behind)
+		s.behind = cmp.Or(s.behind, r.pieces[r.next].behind)
 		s.above = append(s.above, r.pieces[r.next].above...)
 		r.next++
 		s.open = true
@@ -195,13 +196,6 @@ func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 	}
 	r.warn(s.place, complains, fmt.Sprintf("%s: the block is missing; it is read as if it were there and empty", s.words[0]), fmt.Sprintf("write %s { }", s.words[0]))
 	return false
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // listed reads the lines of a list.
@@ -293,7 +287,7 @@ func elsewhere(name string) string {
 
 // skipped passes over the block that begins here and keeps it.
 func (s *stmt) skipped(r *reader) {
-	s.behind = cmpOr(s.behind, r.pieces[r.next].behind)
+	s.behind = cmp.Or(s.behind, r.pieces[r.next].behind)
 	s.above = append(s.above, r.pieces[r.next].above...)
 	r.next++
 	s.open = true
