@@ -77,7 +77,7 @@ type member struct {
 	v        *virtual
 	slot     int
 	checks   []*checkup
-	assumed  bool // counts as up until its checks have decided: it was in service when we came
+	assumed  bool // counts as up until its checks have decided: it was in service when we came, or is to be
 	found    bool // was in the table with weight 0 when we came
 	drain    *drain
 	excused  string // the maintenance file that keeps it out
@@ -125,7 +125,7 @@ func (s *Standing) UnmarshalText(text []byte) error {
 
 // NewPlan is the plan for a configuration of which nothing is known yet: no
 // server serves before its checks say that it is well, but for those without
-// checks. Of several virtuals with the same key the first counts; of several
+// checks and those that are assumed to be up. Of several virtuals with the same key the first counts; of several
 // members with the same address the last that is well.
 func NewPlan(vs []Virtual) *Plan {
 	p := &Plan{
@@ -149,7 +149,7 @@ func (p *Plan) addVirtual(c Virtual) {
 	p.virtuals = append(p.virtuals, v)
 	p.byKey[c.Service.Key] = v
 	for _, mc := range c.Members {
-		m := &member{Member: mc, v: v}
+		m := &member{Member: mc, v: v, assumed: mc.AssumeUp}
 		v.members = append(v.members, m)
 		if m.Off {
 			continue // nobody asks after it

@@ -34,8 +34,8 @@ func (v *virtual) decide(now time.Time) []Event {
 	switch {
 	case sum >= need+slack:
 		v.serving = enough
-	case was == enough && sum > 0 && sum+slack >= need:
-		// between the two marks: stays as it is
+	case (was == enough || was == undecided && v.assumed()) && sum > 0 && sum+slack >= need:
+		v.serving = enough // between the two marks: stays as it is, or is assumed to be
 	case was == undecided && pending:
 		// The fallback waits for the first round of checks, so that it does not
 		// come and go with every start.
@@ -51,6 +51,11 @@ func (v *virtual) decide(now time.Time) []Event {
 		return []Event{v.about(NobodyServes, now, "No real server of %s serves", Label(v.Service.Key))}
 	}
 	return []Event{v.about(ServesAgain, now, "Real servers of %s serve", Label(v.Service.Key))}
+}
+
+// assumed tells whether members count as up that no check has decided about.
+func (v *virtual) assumed() bool {
+	return slices.ContainsFunc(v.members, func(m *member) bool { return m.AssumeUp && m.assumed })
 }
 
 // strength is the sum of the weights of the members that can serve, and whether

@@ -45,7 +45,13 @@ type Member struct {
 	Off bool
 	// Inhibit overrides Policy.Quiescent for this member alone.
 	Inhibit bool
-	Source  Source
+	// AssumeUp has the member serve from the start until its checks say otherwise
+	// (keepalived without alpha); without it a member waits for them.
+	AssumeUp bool
+	// NotifyUp and NotifyDown run when the member comes up or goes down; nil:
+	// nothing does.
+	NotifyUp, NotifyDown *Command
+	Source               Source
 }
 
 // Policy says what follows when members come and go.
@@ -71,6 +77,17 @@ type Hooks struct {
 	// Fallback is a shell command line; it gets "start" or "stop", the virtual
 	// and the protocol as further words.
 	Fallback string
+	// QuorumUp and QuorumDown run as they are; nil: nothing does.
+	QuorumUp, QuorumDown *Command
+	// AtStop runs QuorumDown, and NotifyDown of every member that is up, when the
+	// director stops as well (keepalived's omega).
+	AtStop bool
+}
+
+// Command is a program with its arguments. There is no shell between.
+type Command struct {
+	Words       []string
+	User, Group string // to run as; empty: the default of the site
 }
 
 // Alert says who is told by mail.

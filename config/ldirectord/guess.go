@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/lvsctl/lvsctl/config"
 )
 
 // guess reads a line that ldirectord refuses as a person would, who sees what
@@ -334,11 +336,11 @@ func (r *reader) noDirective(l *Line, g *guessed, in scope) {
 		r.mended(l.Number, "comments begin with \"#\"", "write \"#\" in front")
 	case r.continuesComment() && !strings.Contains(g.text, "="):
 		l.Kind, l.Comment = Comment, "# "+first
-		r.mended(l.Number, quote(first)+" seems to go on with the comment of the line before", "write \"#\" in front")
+		r.mended(l.Number, config.Quote(first)+" seems to go on with the comment of the line before", "write \"#\" in front")
 	case strings.HasPrefix(first, "["):
-		r.wrong(l.Number, quote(first)+" is not a directive", "there are no sections here: a virtual begins with \"virtual=\"")
+		r.wrong(l.Number, config.Quote(first)+" is not a directive", "there are no sections here: a virtual begins with \"virtual=\"")
 	default:
-		r.wrong(l.Number, quote(first)+" is not a directive", orElse(unknownHint(firstWord(first), in), "directives are NAME=VALUE"))
+		r.wrong(l.Number, config.Quote(first)+" is not a directive", orElse(unknownHint(firstWord(first), in), "directives are NAME=VALUE"))
 	}
 	if l.Kind == Comment && in == inner {
 		l.Virtual = r.v.index
@@ -357,10 +359,10 @@ func firstWord(s string) string {
 }
 
 func unknownHint(name string, in scope) string {
-	if h := didYouMean(name, directiveNames(in)); h != "" {
+	if h := config.DidYouMean(name, directiveNames(in)); h != "" {
 		return h
 	}
-	return didYouMean(name, directiveNames(both))
+	return config.DidYouMean(name, directiveNames(both))
 }
 
 // mendValue tries to write the value as ldirectord wants it.
@@ -463,7 +465,7 @@ func (r *reader) hopeless(l *Line, text string, in scope, refusal string) {
 	case strings.Contains(r.f.Lines[r.i].Raw, "#") && d.style == quoted && strings.Count(text, `"`) > 1:
 		r.wrong(l.Number, key+": ldirectord cuts a line at \"#\", within quotes too", hashHint(key))
 	default:
-		r.wrong(l.Number, fmt.Sprintf("%s: %s: %s", key, quote(value), plainWords(refusal)), valueHint(key, value))
+		r.wrong(l.Number, fmt.Sprintf("%s: %s: %s", key, config.Quote(value), plainWords(refusal)), valueHint(key, value))
 	}
 }
 
@@ -501,18 +503,18 @@ func valueHint(key, value string) string {
 	w := dashed.re().FindString(value)
 	switch key {
 	case "service":
-		return orElse(didYouMean(w, serviceNames), serviceHint(w))
+		return orElse(config.DidYouMean(w, serviceNames), serviceHint(w))
 	case "checktype":
-		return didYouMean(w, checkTypes)
+		return config.DidYouMean(w, checkTypes)
 	case "httpmethod":
-		return didYouMean(w, []string{"get", "head"})
+		return config.DidYouMean(w, []string{"get", "head"})
 	case "protocol":
 		if w == "tcp" || w == "udp" {
 			return "remove it: packets of every protocol can carry the mark"
 		}
-		return didYouMean(w, []string{"tcp", "udp"})
+		return config.DidYouMean(w, []string{"tcp", "udp"})
 	case "scheduler":
-		return didYouMean(w, schedulers)
+		return config.DidYouMean(w, schedulers)
 	case "emailalertstatus":
 		return "the states are " + strings.Join(alertStates, ", ")
 	case "fallback", "fallback6":

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/lvsctl/lvsctl/ldirector/check"
+
+	"github.com/lvsctl/lvsctl/config"
 )
 
 // lint warns of what ldirectord takes and nobody means.
@@ -33,7 +35,7 @@ func (r *reader) lintFallback(s settings) {
 		case st.fallback.unnamed:
 			r.warn(st.line, name+": without an address it is this host", "write "+name+"="+st.fallback.String())
 		case st.fallback.passed != "":
-			r.warn(st.line, name+": ldirectord passes over "+quote(st.fallback.passed), "remove it")
+			r.warn(st.line, name+": ldirectord passes over "+config.Quote(st.fallback.passed), "remove it")
 		}
 	}
 }
@@ -121,7 +123,7 @@ func firstField(s string) string {
 func (r *reader) lintService(v *virtual) {
 	if st := v.settings["scheduler"]; st != nil && !slices.Contains(schedulers, st.arg) {
 		r.warn(st.line, fmt.Sprintf("scheduler %q: no such scheduler is known, and without its scheduler there is no service", st.arg),
-			orElse(didYouMean(st.arg, schedulers), "the schedulers are "+strings.Join(schedulers, ", ")))
+			orElse(config.DidYouMean(st.arg, schedulers), "the schedulers are "+strings.Join(schedulers, ", ")))
 	}
 	if st := v.settings["schedflags"]; st != nil {
 		if _, ok := schedFlags(st.arg); !ok {

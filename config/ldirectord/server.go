@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/lvs"
 )
 
@@ -109,7 +110,7 @@ func readReal(v string) *real {
 
 func (r *real) passedOver(text string) {
 	if strings.TrimSpace(text) != "" {
-		r.notes = append(r.notes, note{"ldirectord passes over " + quote(text), "remove it"})
+		r.notes = append(r.notes, note{"ldirectord passes over " + config.Quote(text), "remove it"})
 	}
 }
 
@@ -316,7 +317,7 @@ func methodHint(wrote string) string {
 	if m := methodAlias[wrote]; m != "" {
 		return fmt.Sprintf("ldirectord's word for it is %q", m)
 	}
-	if h := didYouMean(wrote, methodNames); h != "" {
+	if h := config.DidYouMean(wrote, methodNames); h != "" {
 		return h
 	}
 	return "write gate (direct routing), masq (NAT) or ipip (tunnel) behind the address"

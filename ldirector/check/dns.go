@@ -29,6 +29,9 @@ type DNS struct {
 	// Receive is a Perl expression that one address or name of the answers has
 	// to match. "" = any answer will do.
 	Receive string
+	// Empty takes an answer without a fault as well when nothing is in it
+	// (keepalived); that there is no such name is a fault.
+	Empty bool
 }
 
 var dnsTypes = map[string]dnsmessage.Type{
@@ -107,7 +110,10 @@ func (p *dnsProbe) Examine(ctx context.Context, n Net) Outcome {
 	var found []string
 	for _, t := range p.types {
 		a, err := p.ask(ctx, n, x, t)
-		if err != nil {
+		if err == nil && p.Empty {
+			return Outcome{Message: "Success"}
+		}
+		if err != nil && (p.Empty || !errors.Is(err, errNoName)) {
 			return Outcome{Err: err, Message: "Connection timed out"}
 		}
 		for _, s := range a {
@@ -248,6 +254,8 @@ func (c *conn) readUntil(buf []byte, take func([]byte) (bool, error)) (done bool
 	}
 }
 
+var errNoName = errors.New("there is no such name")
+
 // readDNS reads an answer. It is mine when identifier and question are; anything
 // else may be a stray or forged packet and is passed over.
 func readDNS(msg []byte, id uint16, name dnsmessage.Name, t dnsmessage.Type) (found []string, cut, mine bool, err error) {
@@ -263,7 +271,7 @@ func readDNS(msg []byte, id uint16, name dnsmessage.Name, t dnsmessage.Type) (fo
 	switch h.RCode {
 	case dnsmessage.RCodeSuccess:
 	case dnsmessage.RCodeNameError:
-		return nil, false, true, nil
+		return nil, false, true, errNoName
 	default:
 		return nil, false, true, fmt.Errorf("the server says %s", strings.TrimPrefix(h.RCode.String(), "RCode"))
 	}

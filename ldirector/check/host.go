@@ -21,7 +21,8 @@ type Host struct {
 	// Resolver looks up names. nil = the system's.
 	Resolver *net.Resolver
 
-	poll *poller
+	poll   *poller
+	source netip.AddrPort // to bind to; see [Host.From]
 }
 
 // NewHost returns a Host whose TCP connections share one epoll. It is to be
@@ -48,15 +49,28 @@ func (h Host) DialContext(ctx context.Context, network, address string) (net.Con
 	if addr, err := netip.ParseAddrPort(address); err == nil && h.poll != nil && h.Control == nil && network == "tcp" {
 		return h.poll.dial(ctx, addr)
 	}
-	d := net.Dialer{KeepAlive: -1, FallbackDelay: -1, Control: h.Control}
+	d := net.Dialer{KeepAlive: -1, FallbackDelay: -1, Control: h.Control, LocalAddr: h.local(network)}
 	return d.DialContext(ctx, network, address)
+}
+
+// local is the address to connect from, nil for any.
+func (h Host) local(network string) net.Addr {
+	switch {
+	case !h.source.IsValid():
+		return nil
+	case strings.HasPrefix(network, "tcp"):
+		return net.TCPAddrFromAddrPort(h.source)
+	case strings.HasPrefix(network, "udp"):
+		return net.UDPAddrFromAddrPort(h.source)
+	}
+	return &net.IPAddr{IP: h.source.Addr().AsSlice(), Zone: h.source.Addr().Zone()}
 }
 
 // dialICMP opens a raw socket that is connected, so that the kernel hands it the
 // packets of that one server only: a thousand pings at once would otherwise each
 // see all replies. Without CAP_NET_RAW it tries the unprivileged kind.
 func (h Host) dialICMP(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Control: h.Control}
+	d := net.Dialer{Control: h.Control, LocalAddr: h.local(network)}
 	c, err := d.DialContext(ctx, network, address)
 	if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.EACCES) {
 		return c, err
@@ -87,6 +101,11 @@ func (h Host) dialPing(network, address string) (net.Conn, error) {
 	defer f.Close() // FileConn below has its own copy
 	if err := h.controlFile(f, network, address); err != nil {
 		return nil, err
+	}
+	if h.source.IsValid() {
+		if err := unix.Bind(fd, sockaddr(h.source.Addr())); err != nil {
+			return nil, os.NewSyscallError("bind", err)
+		}
 	}
 	if err := unix.Connect(fd, sockaddr(addr)); err != nil {
 		return nil, os.NewSyscallError("connect", err)

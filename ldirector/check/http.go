@@ -51,7 +51,21 @@ type HTTP struct {
 	MaxBody int
 	// NoRedirect takes a 3xx as the answer.
 	NoRedirect bool
+	// Dialect is how the request is written. The zero one is HTTP/1.1.
+	Dialect HTTPDialect
 }
+
+// HTTPDialect is a way to write a request.
+type HTTPDialect uint8
+
+// The last three are keepalived's http_protocol 1.0, 1.0C and 1.1, with its name
+// for itself. 1.0C asks for the end of the connection.
+const (
+	HTTP11 HTTPDialect = iota
+	KeepaliveHTTP10
+	KeepaliveHTTP10Close
+	KeepaliveHTTP11
+)
 
 // StatusRange is a range of HTTP status codes, both ends included.
 type StatusRange struct{ From, To int }
@@ -210,7 +224,7 @@ type request struct {
 	addr string
 }
 
-func (r request) text(method string, proxy bool) string {
+func (r request) text(method string, proxy bool, d HTTPDialect) string {
 	target, host := r.url.Opaque, r.host
 	switch {
 	case proxy:
@@ -221,8 +235,23 @@ func (r request) text(method string, proxy bool) string {
 	if host == "" {
 		host = r.url.Host
 	}
+	if d != HTTP11 {
+		return method + " " + target + d.header(host)
+	}
 	return method + " " + target + " HTTP/1.1\r\nHost: " + host +
 		"\r\nUser-Agent: lvsctl-check/1\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+}
+
+// header is keepalived's, byte for byte: pages are told apart by it.
+func (d HTTPDialect) header(host string) string {
+	version, end := "1.0", ""
+	if d == KeepaliveHTTP11 {
+		version = "1.1"
+	}
+	if d != KeepaliveHTTP10 {
+		end = "Connection: close\r\n"
+	}
+	return " HTTP/" + version + "\r\nUser-Agent: KeepAliveClient\r\n" + end + "Host: " + host + "\r\n\r\n"
 }
 
 // answer is what came back.
@@ -253,7 +282,7 @@ func (p *httpProbe) exchange(ctx context.Context, n Net, x *exchange, r request)
 			return answer{}, err
 		}
 	}
-	if _, err := io.WriteString(rw, r.text(p.Method, p.Proxy)); err != nil {
+	if _, err := io.WriteString(rw, r.text(p.Method, p.Proxy, p.Dialect)); err != nil {
 		return answer{}, x.failed("answer", err)
 	}
 	a, err := p.read(rw)

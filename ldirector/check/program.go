@@ -36,6 +36,9 @@ type Program struct {
 	// Dynamic lets the exit status carry a weight: 0 is well, 2 to 255 are well
 	// with a weight of that less 2, 1 is down (keepalived's misc_dynamic).
 	Dynamic bool
+	// User and Group are whom to run it as, names or numbers. Without a User it
+	// runs as we do, without a Group as the user's.
+	User, Group string
 }
 
 // maxOutput is how much of what a program prints is kept, for the reason.
@@ -57,7 +60,11 @@ func (p Program) Examine(ctx context.Context, _ Net) Outcome {
 	if p.Perl && unix.Access(path, unix.X_OK) != nil {
 		path, args = "perl", append([]string{p.Path}, p.Args...)
 	}
-	e, err := run(ctx, command{path: path, args: args})
+	as, err := credential(p.User, p.Group)
+	if err != nil {
+		return Outcome{Err: local(err)}
+	}
+	e, err := run(ctx, command{path: path, args: args, as: as})
 	if err != nil {
 		return Outcome{Err: p.cannot(x, err)}
 	}
@@ -108,6 +115,7 @@ type command struct {
 	path  string
 	args  []string
 	stdin string
+	as    *syscall.Credential // nil: ourselves
 }
 
 // exit is how a program ended.
@@ -127,7 +135,7 @@ func run(ctx context.Context, c command) (exit, error) {
 	if c.stdin != "" {
 		cmd.Stdin = strings.NewReader(c.stdin)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.as}
 	// A descendant outside the group can hold the pipe open; do not wait for it.
 	cmd.WaitDelay = termGrace
 	if err := start(cmd); err != nil {

@@ -457,12 +457,12 @@ func TestFamilyChanges(t *testing.T) {
 		return []event{datagram(verdict(ms[0], unix.ENOENT))}
 	})
 	for range 3 {
-		if _, err := c.services(); err != syscall.Errno(unix.ENOENT) {
+		if _, err := c.services(nil); err != syscall.Errno(unix.ENOENT) {
 			t.Errorf("without the module: %v", err)
 		}
 	}
 	loaded = true
-	if s, err := c.services(); err != nil || len(s) != 1 || c.family != 31 {
+	if s, err := c.services(nil); err != nil || len(s) != 1 || c.family != 31 {
 		t.Errorf("%v, %v", s, err)
 	}
 }

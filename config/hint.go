@@ -1,4 +1,4 @@
-package ldirectord
+package config
 
 import (
 	"fmt"
@@ -14,11 +14,11 @@ func nearest(wrote string, words []string) string {
 	}
 	best, at := "", 2*3
 	for _, w := range words {
-		d := distance(wrote, w)
+		d := distance(wrote, strings.ToLower(w))
 		if 2*d >= max(len(w), len(wrote)) {
 			continue
 		}
-		if d *= 2; w[0] != wrote[0] {
+		if d *= 2; strings.ToLower(w)[0] != wrote[0] {
 			d++
 		}
 		if d < at {
@@ -28,7 +28,8 @@ func nearest(wrote string, words []string) string {
 	return best
 }
 
-func didYouMean(wrote string, words []string) string {
+// DidYouMean is a hint with the nearest word, or "".
+func DidYouMean(wrote string, words []string) string {
 	if w := nearest(wrote, words); w != "" {
 		return fmt.Sprintf("did you mean %q?", w)
 	}
@@ -60,8 +61,8 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// quote shows text of a file in a message, shortened.
-func quote(s string) string {
+// Quote shows text of a file in a message, shortened.
+func Quote(s string) string {
 	const most = 60
 	s = strings.TrimSpace(s)
 	if r := []rune(s); len(r) > most {
