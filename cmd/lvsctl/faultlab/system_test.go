@@ -26,7 +26,8 @@ func TestTheClockIsSet(t *testing.T) {
 	r.begin(file(1)+"virtual=10.1.0.3:80\n\treal=10.2.0.13:80 masq\n\tchecktype=on\n", table(1)+quiet)
 	r.lvs("drain", "10.2.0.13", "--timeout", "1h")
 	drained := table(1) + strings.Replace(quiet, "-w 1", "-w 0", 1)
-	for _, jump := range []time.Duration{time.Hour / 2, -2 * time.Hour, 400 * 24 * time.Hour, -400 * 24 * time.Hour} {
+	const year = 400 * 24 * time.Hour
+	for _, jump := range []time.Duration{year, -year - 2*time.Hour} {
 		setClock(t, jump)
 		r.wantTable(drained)
 		r.lvs("ipvsadm", "-d", "-t", "10.1.0.3:80", "-r", "10.2.0.13:80") // by hand
@@ -37,7 +38,7 @@ func TestTheClockIsSet(t *testing.T) {
 	}
 	// Nothing but looks at the table is left to wake the daemon. The clock ends
 	// where it was.
-	setClock(t, 2*time.Hour-time.Hour/2+2*time.Hour)
+	setClock(t, 4*time.Hour)
 	r.write(head + "virtual=10.1.0.3:80\n\treal=10.2.0.13:80 masq\n\tchecktype=on\n")
 	r.lvs("reload")
 	setClock(t, -2*time.Hour)
@@ -202,11 +203,13 @@ func TestRunCannotBeWritten(t *testing.T) {
 	r.wantTable("")
 }
 
-// TestTheResolverIsDead: nobody waits for it but who needs it.
+// TestTheResolverIsDead: nobody waits for it but who needs it. A name in the
+// maintenance folder, which has to be looked up for each server, delays no check.
 func TestTheResolverIsDead(t *testing.T) {
 	r := newRig(t)
 	r.director.WriteFile("/etc/resolv.conf", "nameserver 10.2.0.99\noptions timeout:1 attempts:1\n", 0o644) // nobody is there
-	named := strings.Replace(file(1), "10.2.0.12:80", "web2.example:80", 1)
+	r.director.WriteFile("/etc/out/web9", "", 0o644)
+	named := "maintenancedir=/etc/out\n" + strings.Replace(file(1), "10.2.0.12:80", "web2.example:80", 1)
 	r.write(named)
 	out, err := r.director.Try(lvsctl(), "ldirectord", "test.cf", "start")
 	if err == nil || !strings.Contains(out, "web2.example") || r.table() != "" {
