@@ -137,7 +137,8 @@ type watchedChecks struct {
 }
 
 func watchChecks(r *check.Runner, seen func(check.Result)) *watchedChecks {
-	return &watchedChecks{Runner: r, out: make(chan check.Result), seen: seen}
+	// Results come many at once; with room for them nobody has to be woken for each.
+	return &watchedChecks{Runner: r, out: make(chan check.Result, 64), seen: seen}
 }
 
 // Results implements [ldirector.Checks].

@@ -14,6 +14,7 @@ import (
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/ldirector/check"
+	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/lvs/kernel"
 )
 
@@ -83,7 +84,7 @@ func (c *ldCommand) serve(l *loaded, parent *daemon.Parent) error {
 }
 
 // assemble makes the parts and ties them together. Nothing runs yet.
-func (c *ldCommand) assemble(path string, l *loaded, k *kernel.Client, host check.Net) (*ldDaemon, error) {
+func (c *ldCommand) assemble(path string, l *loaded, k lvs.Kernel, host check.Net) (*ldDaemon, error) {
 	g := l.file.Globals()
 	d := &ldDaemon{c: c, path: path, events: newEventRing()}
 	d.monitor = newMonitorFiles(d.fault)
@@ -184,6 +185,7 @@ func (d *ldDaemon) greet(parent *daemon.Parent) {
 
 func (d *ldDaemon) tasks(parent *daemon.Parent) []daemon.Task {
 	return []daemon.Task{
+		daemon.Processors(),
 		daemon.Func("director", d.direct),
 		d.reloads.watch,
 		d.reloads,

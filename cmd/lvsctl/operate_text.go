@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -27,6 +28,7 @@ func (p fileProblem) String() string {
 func printStatus(st statusAnswer) func(io.Writer) {
 	return func(w io.Writer) {
 		printHead(w, st)
+		printInstances(w, st)
 		for _, v := range st.Virtuals {
 			fmt.Fprintf(w, "\n%s: %s\n", v.Service, virtualLine(v))
 			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -41,6 +43,7 @@ func printStatus(st statusAnswer) func(io.Writer) {
 func printStatusVerbose(st statusAnswer) func(io.Writer) {
 	return func(w io.Writer) {
 		printHead(w, st)
+		printInstancesVerbose(w, st)
 		for _, v := range st.Virtuals {
 			fmt.Fprintf(w, "\n%s: %s\n", v.Service, virtualLine(v))
 			printPlace(w, v)
@@ -56,7 +59,7 @@ func printStatusVerbose(st statusAnswer) func(io.Writer) {
 
 // printHead says how the daemon itself fares.
 func printHead(w io.Writer, st statusAnswer) {
-	fmt.Fprintf(w, "ldirectord for %s is running with pid: %d (%s)\n", st.File, st.PID, st.Phase)
+	fmt.Fprintf(w, "%s is running with pid: %d (%s)\n", daemonWords(st), st.PID, st.Phase)
 	if r := st.Refused; r != nil {
 		fmt.Fprintf(w, "the file on disk is not in force, since %s:\n", r.When.Local().Format(time.DateTime))
 		for _, p := range r.Problems {
@@ -72,6 +75,16 @@ func printHead(w io.Writer, st statusAnswer) {
 	for _, why := range st.Snapshot.Refused {
 		fmt.Fprintf(w, "the kernel refuses to %s\n", why)
 	}
+}
+
+// daemonWords names a daemon; one that was told everything by its command line has
+// no file.
+func daemonWords(st statusAnswer) string {
+	kind := cmp.Or(st.Daemon, "ldirectord")
+	if st.File == "" {
+		return kind + " " + st.Name
+	}
+	return kind + " for " + st.File
 }
 
 func virtualLine(v ldirector.VirtualStatus) string {

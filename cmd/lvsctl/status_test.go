@@ -184,7 +184,7 @@ func (s *scene) play(t *testing.T) statusAnswer {
 	time.Sleep(5 * time.Second)
 	snap, err := s.director.Snapshot(ctx)
 	must(err)
-	return statusAnswer{Version: 1, Name: "web.cf", File: "/etc/ha.d/web.cf", PID: 4711, Snapshot: snap,
+	return statusAnswer{Version: 1, Daemon: "ldirectord", Name: "web.cf", File: "/etc/ha.d/web.cf", PID: 4711, Snapshot: snap,
 		Refused: &refusedFile{When: time.Now(), File: "/etc/ha.d/web.cf", Problems: []fileProblem{
 			{"/etc/ha.d/web.cf", 12, "error", "unknown directive: frobnicate", "did you mean fallback?"}}}}
 }
