@@ -170,15 +170,19 @@ func TestKilledAtAnyMoment(t *testing.T) {
 func TestStateIsTornOrAbsent(t *testing.T) {
 	r := newRig(t)
 	r.begin(file(1), table(1))
-	for _, damage := range []string{`echo '{"version":1,"da' >%s`, "rm -f %s"} {
+	for i, damage := range []string{`echo '{"version":1,"da' >%s`, "rm -f %s"} {
 		r.kill()
 		r.director.Run("sh", "-c", fmt.Sprintf(damage, state))
 		r.ld("start")
 		r.wantTable(table(1))
 		// Its absence is not worth a word.
-		if n := strings.Count(r.log(), "cannot be used, what it kept is forgotten"); n != 1 {
-			t.Errorf("%s: said %d times:\n%s", damage, n, r.log())
-		}
+		lab.Eventually(t, patience, func() error {
+			text := r.log()
+			if n := strings.Count(text, "cannot be used, what it kept is forgotten"); n != 1 || strings.Count(text, "Starting Linux Director") != i+2 {
+				return fmt.Errorf("%s: said %d times:\n%s", damage, n, text)
+			}
+			return nil
+		})
 	}
 }
 
