@@ -36,7 +36,7 @@ lab: need build ## a shell in a running cluster; EXAMPLE names another one
 	$(GO) run ./internal/lab/labctl shell -bin $(BIN) $(EXAMPLE)
 
 test: need need-peers build ## all tests that end in minutes
-	LVSCTL_LAB=require $(GO) test -short ./...
+	LVSCTL_LAB=require $(GO) test -short -timeout 20m ./...
 
 # The daemons that the checks are tried on, by the package of each.
 SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
