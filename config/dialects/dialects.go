@@ -70,7 +70,7 @@ func table() []dialect {
 	return []dialect{
 		{name: "rules", marks: marksRules, read: readRules, write: rules.Write},
 		{name: "ldirectord", marks: marksLdirectord, read: readLdirectord, write: ldirectord.Write, looks: []string{"forward-port", "real-twice"}},
-		{name: "keepalived", marks: marksKeepalived, read: readKeepalived, looks: []string{"real-twice"}},
+		{name: "keepalived", marks: marksKeepalived, read: readKeepalived, write: keepalived.Write, looks: []string{"forward-port", "real-twice"}},
 		{name: haCf, marks: marksHaCf},
 		{name: haresources, marks: marksHaresources, looks: []string{"vip-twice"}},
 		{name: authkeys, marks: marksAuthkeys},
@@ -164,7 +164,11 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
-	return part{site: f.Site(), problems: problems}
+	p := part{site: f.Site(), problems: problems}
+	if len(f.Globals().Mail.To) > 0 {
+		p.outside = append(p.outside, config.Problem{File: t.name, Severity: config.Warning, Text: "notification_email and the rest about mail is left out"})
+	}
+	return p
 }
 
 var daemonSettings = []string{"autoreload", "callback", "execute", "logfile", "maintenancedir", "supervised"}
