@@ -74,6 +74,7 @@ func (r *reader) address(l *stmt) (config.Address, bool) {
 	}
 	if cut {
 		_, length, _ := strings.Cut(l.words[0], "/")
+		r.theirs(l.place, fmt.Sprintf("number '%s' outside range [0, %d]", length, p.Bits()), statusTest)
 		r.warn(l.place, fmt.Sprintf("Invalid address prefix len %s for address %s - using %d", length, l.words[0], p.Bits()),
 			fmt.Sprintf("%s: no prefix length; %v is taken", config.Quote(l.words[0]), p), "")
 	}
@@ -142,7 +143,7 @@ func (line *addressLine) option(word, value string) bool {
 		}
 		line.a.Scope = scope
 	case "brd", "broadcast":
-		line.broadcast(value)
+		line.broadcast(word, value)
 	case "label":
 		if len(value) > maxLinkName {
 			line.warn(fmt.Sprintf("Address label %s is longer than maximum length %d - removing address", value, maxLinkName), fmt.Sprintf("label %s has more than %d letters; the address is left out", value, maxLinkName), "shorten it")
@@ -175,9 +176,9 @@ func (line *addressLine) dev(name string) {
 	}
 }
 
-func (line *addressLine) broadcast(value string) {
+func (line *addressLine) broadcast(word, value string) {
 	if line.v6() {
-		line.warn(fmt.Sprintf("VRRP is trying to assign a broadcast %s to the IPv6 address %s !!?? WTF... skipping VIP...", value, line.l.words[0]), "IPv6 has no broadcast; the address is left out", "remove brd")
+		line.warn(fmt.Sprintf("VRRP is trying to assign a broadcast %s to the IPv6 address %s !!?? WTF... skipping VIP...", word, line.l.words[0]), "IPv6 has no broadcast; the address is left out", "remove brd")
 		line.drop = true
 		return
 	}
@@ -204,6 +205,9 @@ func (line *addressLine) peer(value string) {
 	}
 	a, err := netip.ParseAddr(value)
 	if err != nil || a.Is4() == line.v6() {
+		if err != nil {
+			line.r.theirs(line.l.place, fmt.Sprintf("VRRP parsed invalid IP %s. skipping IP...", value), statusTest)
+		}
 		line.warn(fmt.Sprintf("Invalid peer address %s", value), fmt.Sprintf("peer %s is no address of its family; there is none", config.Quote(value)), "")
 		return
 	}
@@ -410,7 +414,7 @@ func (line *routeLine) table(name string) {
 		n, ok = int(v), err == nil && v <= math.MaxInt32
 	}
 	if !ok {
-		line.refuse("", fmt.Sprintf("table %s: give its number", config.Quote(name)))
+		line.refuse(fmt.Sprintf("Routing table %s not found for route", name), fmt.Sprintf("table %s: give its number", config.Quote(name)))
 	}
 	line.route.Table = n
 }

@@ -283,10 +283,22 @@ func (r *reader) digest(s *stmt) {
 	case len(d) != 32:
 		r.warn(s.place, fmt.Sprintf("digest '%s' character length should be 32 rather than %d", d, len(d)), fmt.Sprintf("digest %s: 32 hexadecimal digits are needed; any page will do", config.Quote(d)), "genhash prints it")
 	case err != nil:
-		r.warn(s.place, fmt.Sprintf("Unable to interpret hex digit in '%s' at offset 0/1", d), fmt.Sprintf("digest %s: 32 hexadecimal digits are needed; any page will do", config.Quote(d)), "genhash prints it")
+		at := badDigit(d)
+		r.warn(s.place, fmt.Sprintf("Unable to interpret hex digit in '%s' at offset %d/%d", d[:at+2], at, at+1), fmt.Sprintf("digest %s: 32 hexadecimal digits are needed; any page will do", config.Quote(d)), "genhash prints it")
 	default:
 		r.url.digest = d
 	}
+}
+
+// badDigit is where the last two digits stand that are none: keepalived reads from
+// the end.
+func badDigit(d string) int {
+	for i := len(d) - 2; i > 0; i -= 2 {
+		if hexValue(d[i]) < 0 || hexValue(d[i+1]) < 0 {
+			return i
+		}
+	}
+	return 0
 }
 
 func (r *reader) statusCode(s *stmt) {

@@ -432,7 +432,7 @@ func (r *reader) trackedOf(t tracked, owner string, unweighted bool) (vrrp.Track
 			out.Weight = *t.weight
 		}
 		if unweighted && out.Weight != 0 {
-			r.theirs(r.whole(t.place), fmt.Sprintf("(%s) ignoring weight tracked interface %sdue to SYNC group", owner, t.link), statusTest)
+			r.theirs(r.whole(t.place), fmt.Sprintf("(%s) ignoring %s tracked interface weight due to SYNC group", owner, t.link), statusTest)
 			r.problem(t.place, config.Warning, fmt.Sprintf("track_interface %s: in a sync group weights do not count", t.link), "write sync_group_tracking_weight into the group")
 			out.Weight = 0
 		}
@@ -590,11 +590,19 @@ func (v *service) called() string {
 	if t.mark != 0 {
 		return fmt.Sprintf("FWM %d", t.mark)
 	}
-	proto := "none"
-	if v.protocol != 0 {
-		proto = strings.ToLower(v.protocol.String())
+	return fmt.Sprintf("[%v]:%s:%d", t.addr.Addr(), v.transport(), t.addr.Port())
+}
+
+// callsReal is a server's name in keepalived's words.
+func (v *service) callsReal(re *server) string {
+	return fmt.Sprintf("[%v]:%s:%d", re.addr, v.transport(), re.port)
+}
+
+func (v *service) transport() string {
+	if v.protocol == 0 {
+		return "none"
 	}
-	return fmt.Sprintf("[%v]:%s:%d", t.addr.Addr(), proto, t.addr.Port())
+	return strings.ToLower(v.protocol.String())
 }
 
 func (v *service) marked() bool { return v.names[0].mark != 0 }
@@ -713,7 +721,7 @@ func (r *reader) finishReals(v *service) {
 	v.reals = slices.DeleteFunc(v.reals, func(re *server) bool {
 		k := id{re.addr, re.port}
 		if seen[k] {
-			r.theirs(r.whole(re.place), fmt.Sprintf("VS %s: real server [%v]:%d is duplicated - removing second rs", v.called(), re.addr, re.port), statusTest)
+			r.theirs(r.whole(re.place), fmt.Sprintf("VS %s: real server %s is duplicated - removing second rs", v.called(), v.callsReal(re)), statusTest)
 			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s is there already; the first counts", re.text), "remove one")
 			return true
 		}
@@ -755,11 +763,11 @@ func (r *reader) finishPort(v *service, re *server) {
 	for _, t := range v.names {
 		switch {
 		case t.mark != 0:
-			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - fwmark virtual server %s, real server [%v]:%d has port specified - clearing", v.called(), re.addr, re.port), statusTest)
+			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - fwmark virtual server %s, real server %s has port specified - clearing", v.called(), v.callsReal(re)), statusTest)
 			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s: of a mark every port is kept; %d is the one that is checked", re.text, re.port), "")
 			return
 		case t.addr.Port() != re.port:
-			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - virtual server %s and real server [%v]:%d ports don't match - resetting", v.called(), re.addr, re.port), statusTest)
+			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - virtual server %s and real server %s ports don't match - resetting", v.called(), v.callsReal(re)), statusTest)
 			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s: only NAT can change the port, so it gets %d; %d is the one that is checked", re.text, t.addr.Port(), re.port), "")
 			return
 		}

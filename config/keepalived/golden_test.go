@@ -248,6 +248,7 @@ func TestLargeFile(t *testing.T) {
 	} {
 		start := time.Now()
 		Parse(name, []byte(text), Options{})
+		t.Logf("%s %v", name, time.Since(start))
 		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("%s: %v", name, took)
 		}

@@ -12,6 +12,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -99,6 +100,7 @@ func Parse(name string, src []byte, opt Options) (*File, []config.Problem) {
 	r.pieces, r.f.below = r.split(name, string(src))
 	r.f.stmts = r.tree()
 	r.mean(r.f.stmts)
+	r.sortPassed()
 	r.finish()
 	config.SortProblems(r.problems)
 	r.judge()
@@ -129,7 +131,7 @@ type reader struct {
 	lowerRepeat *int
 
 	noLink   bool                  // an interface is not there
-	passed   []pass                // blocks that keepalived passes over
+	passed   map[string][]pass     // blocks that keepalived passes over, by file
 	commands []complaint           // the programs that are run, in place of keepalived's words
 	targets  int                   // of groups of services
 	checks   map[string]check.Spec // by ID
@@ -184,18 +186,32 @@ func (r *reader) wrong(at place, theirs, text, hint string) {
 
 // pass is a block that we read and keepalived passes over, so that it complains of
 // nothing in it.
-type pass struct {
-	file     string
-	from, to int // lines behind the first one, and to the last
-}
+type pass struct{ from, to int } // lines behind the first one, and to the last
 
 // passes notes that keepalived does not look into a statement's block.
 func (r *reader) passes(s *stmt) {
-	r.passed = append(r.passed, pass{s.file, s.line, s.end.line})
+	if r.passed == nil {
+		r.passed = map[string][]pass{}
+	}
+	r.passed[s.file] = append(r.passed[s.file], pass{s.line, s.end.line})
 }
 
+// sortPassed makes the blocks of each file ready for heard: in order, and each as
+// long as the longest before it.
+func (r *reader) sortPassed() {
+	for _, ps := range r.passed {
+		slices.SortFunc(ps, func(a, b pass) int { return cmp.Compare(a.from, b.from) })
+		for i := 1; i < len(ps); i++ {
+			ps[i].to = max(ps[i].to, ps[i-1].to)
+		}
+	}
+}
+
+// heard tells whether keepalived looks at the place of a complaint.
 func (r *reader) heard(c complaint) bool {
-	return !slices.ContainsFunc(r.passed, func(p pass) bool { return p.file == c.File && p.from < c.Line && c.Line <= p.to })
+	ps := r.passed[c.File]
+	i, _ := slices.BinarySearchFunc(ps, c.Line, func(p pass, line int) int { return cmp.Compare(p.from, line) })
+	return i == 0 || ps[i-1].to < c.Line
 }
 
 // whole is a place where keepalived does not know the line any more.

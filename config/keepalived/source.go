@@ -71,15 +71,27 @@ func (l *lines) file(name, text string) {
 			i = l.macro(at, all, i)
 			continue
 		}
-		for strings.HasSuffix(line, `\`) && i+1 < len(all) && len(line) <= maxLine {
-			l.r.warn(at, "Unknown keyword '\\'", `keepalived 2.2.7 does not join lines at a backslash; it is read here as if it did`, "write it on one line")
-			i++
-			var more string
-			more, comment = l.decomment(at, strings.TrimRight(all[i], "\r"))
-			line = strings.TrimRight(line[:len(line)-1], blanks) + " " + more
+		if strings.HasSuffix(line, `\`) {
+			line, comment, i = l.joined(at, line, all, i)
 		}
 		l.line(at, line, comment)
 	}
+}
+
+// joined puts together the lines that end with a backslash and the one after
+// them, and returns the index of the last.
+func (l *lines) joined(at place, line string, all []string, i int) (whole, comment string, last int) {
+	var b strings.Builder
+	for strings.HasSuffix(line, `\`) && i+1 < len(all) && b.Len() < maxLine {
+		b.WriteString(strings.TrimRight(line[:len(line)-1], blanks) + " ")
+		i++
+		line, comment = l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line = l.plainBlanks(place{at.file, i + 1}, line)
+	}
+	if b.Len() > 0 {
+		l.r.warn(at, "Unknown keyword '\\'", "keepalived 2.2.7 does not join lines at a backslash; here they are joined", "write it on one line")
+	}
+	return strings.TrimRight(b.String()+line, blanks), comment, i
 }
 
 // decomment takes the comment off a line: "#" and "!" begin one wherever they

@@ -109,6 +109,9 @@ func (r *reader) statements(sc *scope, top bool) (stmts []*stmt, below []string)
 
 // ends reports the end of the file within a block, once.
 func (r *reader) ends(sc *scope) {
+	if r.torn {
+		return
+	}
 	r.torn = true
 	last := r.pieces[len(r.pieces)-1].place
 	r.warn(place{last.file, 0}, "There are 1 missing '}'s or extra '{'s", fmt.Sprintf("the file ends within %s; what is there is taken", sc.name), "add the } that is missing")
@@ -266,6 +269,8 @@ func elsewhere(name string) string {
 
 // skipped passes over the block that begins here and keeps it.
 func (s *stmt) skipped(r *reader) {
+	s.behind = cmpOr(s.behind, r.pieces[r.next].behind)
+	s.above = append(s.above, r.pieces[r.next].above...)
 	r.next++
 	s.open = true
 	s.loose = r.skip()
@@ -273,8 +278,8 @@ func (s *stmt) skipped(r *reader) {
 
 // skip passes over everything up to the closing brace, and the brace.
 func (r *reader) skip() []piece {
-	first := r.next
-	for depth := 1; r.next < len(r.pieces); r.next++ {
+	first, depth := r.next, 1
+	for ; r.next < len(r.pieces); r.next++ {
 		switch r.pieces[r.next].text {
 		case "{":
 			depth++
@@ -286,7 +291,12 @@ func (r *reader) skip() []piece {
 			return r.pieces[first : r.next-1]
 		}
 	}
-	return r.pieces[first:]
+	r.ends(&scope{name: "a block that is passed over"})
+	closed := slices.Clone(r.pieces[first:])
+	for range depth - 1 {
+		closed = append(closed, piece{text: "}"})
+	}
+	return closed
 }
 
 // mean gives statements their meaning, in order.
