@@ -112,7 +112,8 @@ func Targets() []string {
 }
 
 // Translate writes a site in a dialect. The problems say what that dialect could
-// not say: they come from reading again what was written.
+// not say: they come from reading again what was written. An error among them is
+// a line that the dialect has words for and does not take.
 func Translate(w io.Writer, target string, s config.Site) ([]config.Problem, error) {
 	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == target && d.write != nil })
 	if i < 0 {
@@ -123,11 +124,13 @@ func Translate(w io.Writer, target string, s config.Site) ([]config.Problem, err
 	if err := d.write(&b, s); err != nil {
 		return nil, err
 	}
-	again := d.read(context.Background(), text{name: "what was written", data: b.Bytes()}, Host{})
+	again := d.read(context.Background(), text{data: b.Bytes()}, Host{})
 	lost := config.Lost(s, again.site)
 	for _, p := range again.problems {
 		if p.Severity == config.Error {
-			return nil, fmt.Errorf("what was written cannot be read: %v", p)
+			p.Text = fmt.Sprintf("line %d of what is written is not taken: %s", p.Line, p.Text)
+			p.File, p.Line = "", 0
+			lost = append(lost, p)
 		}
 	}
 	_, err := w.Write(b.Bytes())

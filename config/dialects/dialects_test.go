@@ -186,3 +186,29 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// FuzzTranslate: whatever a file says, it can be written in every dialect, and
+// what is written can be read.
+func FuzzTranslate(f *testing.F) {
+	f.Add("virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate 1 \"a\", \"b\"\n\tservice=http\n\tfallback=127.0.0.1:80\n\tpersistent=600\n\tnetmask=255.255.255.0\n")
+	f.Add("virtual6=[fd00::1]:53\n\treal6=[fd00::2] ipip 0 l:1 u:5\n\tprotocol=udp\n\tservice=dns\n\trequest=\"x\"\n\treceive=\"y\"\n")
+	f.Add("vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1/24 dev eth0 label eth0:1\n}\nnotify_master \"/bin/x 'a b' \\\\\" root\n}\nvirtual_server fwmark 3 {\nlvs_sched sh\nreal_server 10.0.0.2 0 {\nMISC_CHECK {\nmisc_path \"/bin/y\"\n}\n}\n}\n")
+	f.Add("-A -t 10.0.0.1:80 -s sh -b sh-port -p 60 -M 255.255.0.0\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -i --tun-type gue --tun-port 6080\n")
+	f.Fuzz(func(t *testing.T, input string) {
+		for _, d := range table() {
+			if d.read == nil {
+				continue
+			}
+			p := d.read(context.Background(), text{name: "f", data: []byte(input)}, Host{})
+			if len(p.site.Virtuals)+len(p.site.Instances) == 0 {
+				continue
+			}
+			for _, target := range Targets() {
+				var b strings.Builder
+				if _, err := Translate(&b, target, p.site); err != nil {
+					t.Errorf("%s to %s: %v", d.name, target, err)
+				}
+			}
+		}
+	})
+}
