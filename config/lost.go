@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,8 +21,14 @@ import (
 // place in want. Names, places and the IDs of checks do not count.
 func Lost(want, got Site) []Problem {
 	var l losses
+	virtuals := map[lvs.Key]ldirector.Virtual{}
+	for _, v := range got.Virtuals {
+		if _, twice := virtuals[v.Service.Key]; !twice {
+			virtuals[v.Service.Key] = v
+		}
+	}
 	for _, v := range want.Virtuals {
-		l.virtual(v, got)
+		l.virtual(v, virtuals)
 	}
 	l.site(want, got)
 	SortProblems(l.problems)
@@ -37,8 +44,8 @@ func (l *losses) say(at ldirector.Source, format string, args ...any) {
 	l.problems = append(l.problems, Problem{File: at.File, Line: at.Line, Severity: Warning, Text: fmt.Sprintf(format, args...)})
 }
 
-func (l *losses) virtual(v ldirector.Virtual, site Site) {
-	got, there := site.Virtual(v.Service.Key)
+func (l *losses) virtual(v ldirector.Virtual, all map[lvs.Key]ldirector.Virtual) {
+	got, there := all[v.Service.Key]
 	v, got = usualVirtual(v), usualVirtual(got)
 	if !there {
 		l.say(v.Source, "%v is left out", v.Service.Key)
@@ -52,9 +59,13 @@ func (l *losses) virtual(v ldirector.Virtual, site Site) {
 	for _, d := range differences("", reflect.ValueOf(v), reflect.ValueOf(got), skip) {
 		l.say(v.Source, "%s%s", what, d)
 	}
+	members := map[netip.AddrPort]ldirector.Member{}
+	for _, m := range got.Members {
+		members[m.Destination.Addr] = m
+	}
 	said := map[string]int{} // what is so of several servers is said once
 	for _, m := range v.Members {
-		for _, text := range lostMember(m, got) {
+		for _, text := range lostMember(m, members) {
 			if i, before := said[text]; before {
 				l.count[i]++
 				continue
@@ -73,12 +84,11 @@ func (l *losses) virtual(v ldirector.Virtual, site Site) {
 	}
 }
 
-func lostMember(m ldirector.Member, v ldirector.Virtual) []string {
-	i := slices.IndexFunc(v.Members, func(o ldirector.Member) bool { return o.Destination.Addr == m.Destination.Addr })
-	if i < 0 {
+func lostMember(m ldirector.Member, members map[netip.AddrPort]ldirector.Member) []string {
+	got, there := members[m.Destination.Addr]
+	if !there {
 		return []string{fmt.Sprintf("server %v is left out", m.Destination.Addr)}
 	}
-	got := v.Members[i]
 	m.Inhibit, got.Inhibit = m.Inhibit && len(m.Checks) > 0, got.Inhibit && len(got.Checks) > 0
 	var all []string
 	for _, d := range differences("", reflect.ValueOf(m.Destination), reflect.ValueOf(got.Destination), nil) {

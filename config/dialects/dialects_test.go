@@ -74,7 +74,9 @@ func TestFolder(t *testing.T) {
 		"ha.d/ha.cf": "node a b\nbcast eth0\n", "ha.d/haresources": "a 10.0.0.1/24/eth0 ldirectord::web.cf\n",
 		"ha.d/conf/web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "ha.d/ldirectord.cf": "nobody reads this",
 		"lvsctl/10-web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "lvsctl/20-vip.conf": "vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n",
-		"lvsctl/notes.txt": "nothing", "lvsctl/.hidden.cf": "nothing",
+		"keepalived/keepalived.conf": "include vip.conf\n", "keepalived/vip.conf": "vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n",
+		"keepalived/web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n",
+		"lvsctl/notes.txt":  "nothing", "lvsctl/.hidden.cf": "nothing",
 	})
 	l := load(t, filepath.Join(dir, "ha.d"))
 	if names := readNames(l); names != "ha.cf haresources web.cf" {
@@ -85,6 +87,10 @@ func TestFolder(t *testing.T) {
 	}
 	l = load(t, filepath.Join(dir, "lvsctl"))
 	if names := readNames(l); names != "10-web.cf 20-vip.conf" || len(l.Site.Instances) != 1 || len(l.Site.Virtuals) != 1 {
+		t.Errorf("read %s: %v", names, l.Problems)
+	}
+	l = load(t, filepath.Join(dir, "keepalived"))
+	if names := readNames(l); names != "keepalived.conf web.cf" || len(l.Site.Instances) != 1 || config.Errors(l.Problems) {
 		t.Errorf("read %s: %v", names, l.Problems)
 	}
 	// Named by hand, the configuration counts in place of the one in haresources.

@@ -254,23 +254,28 @@ func unraised(s config.Site) []ldirector.Virtual {
 	return vs
 }
 
-// idle is an address of another file that no service is on.
-func idle(s config.Site, file string) (held, bool) {
+// idle are the addresses that no service is on.
+func idle(s config.Site) []held {
 	used := map[netip.Addr]bool{}
 	for _, v := range s.Virtuals {
 		used[v.Service.Addr.Addr()] = true
 	}
-	for _, h := range holds(s) {
-		if !used[h.address.Prefix.Addr()] && h.address.Source.File != file {
-			return h, true
-		}
+	return slices.DeleteFunc(holds(s), func(h held) bool { return used[h.address.Prefix.Addr()] })
+}
+
+// elsewhere is the first of some addresses that is in another file.
+func elsewhere(all []held, file string) (held, bool) {
+	i := slices.IndexFunc(all, func(h held) bool { return h.address.Source.File != file })
+	if i < 0 {
+		return held{}, false
 	}
-	return held{}, false
+	return all[i], true
 }
 
 func vipDiffers(l *look) {
+	idle := idle(l.site)
 	for _, v := range unraised(l.site) {
-		if h, ok := idle(l.site, v.Source.File); ok {
+		if h, ok := elsewhere(idle, v.Source.File); ok {
 			l.say(v.Source, "write the same address in both", "the service is on %v, and %s raises %v",
 				v.Service.Addr.Addr(), place(h.address.Source), h.address.Prefix.Addr())
 		}
@@ -278,8 +283,9 @@ func vipDiffers(l *look) {
 }
 
 func vipNowhere(l *look) {
+	idle := idle(l.site)
 	for _, v := range unraised(l.site) {
-		if _, elsewhere := idle(l.site, v.Source.File); !elsewhere {
+		if _, other := elsewhere(idle, v.Source.File); !other {
 			l.say(v.Source, "add it to a virtual_ipaddress, or to haresources, if it is to move with the master",
 				"no virtual router raises %v", v.Service.Addr.Addr())
 		}
