@@ -15,7 +15,7 @@ func completionCommand(root *cobra.Command) *cobra.Command {
 		Short: "Print the completion script of a shell",
 		Long: `Completion prints a script for bash, zsh or fish. It completes commands, options,
 and what is alive: the services and real servers of the kernel's table, the servers
-of a running daemon. The peers' names (ipvsadm, ldirectord) are completed as well.`,
+of a running daemon. The peers' names (ipvsadm, ldirectord, keepalived) are completed as well.`,
 		Example: `  lvsctl completion bash >/usr/share/bash-completion/completions/lvsctl
   source <(lvsctl completion zsh)
   lvsctl completion fish >~/.config/fish/completions/lvsctl.fish`,
@@ -64,7 +64,7 @@ __lvsctl_peer()
     COMP_POINT=${#COMP_LINE}
     __start_lvsctl
 }
-complete -o default -F __lvsctl_peer ipvsadm ldirectord
+complete -o default -F __lvsctl_peer ipvsadm ldirectord keepalived
 `
 	zshPeers = `
 _lvsctl_peer()
@@ -73,10 +73,11 @@ _lvsctl_peer()
     (( CURRENT++ ))
     _lvsctl
 }
-compdef _lvsctl_peer ipvsadm ldirectord
+compdef _lvsctl_peer ipvsadm ldirectord keepalived
 `
 	fishPeers = `
 complete -c ipvsadm -f -a '(lvsctl __complete ipvsadm (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
+complete -c keepalived -a '(lvsctl __complete keepalived (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
 complete -c ldirectord -a '(lvsctl __complete ldirectord (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
 `
 )

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/ldirector"
 )
@@ -17,11 +18,15 @@ import (
 // statusAnswer is what the control socket tells about a daemon.
 type statusAnswer struct {
 	Version int    `json:"version"`
+	Daemon  string `json:"daemon"` // its kind: "ldirectord", "vrrp"
 	Name    string `json:"name"`
 	File    string `json:"file"`
 	PID     int    `json:"pid"`
 	// Refused is the file on disk, when it is not in force for its problems.
 	Refused *refusedFile `json:"refused_file,omitempty"`
+	// Instances and Sync are of a daemon that moves addresses.
+	Instances []appliance.InstanceStatus `json:"instances,omitempty"`
+	Sync      []appliance.SyncStatus     `json:"sync,omitempty"`
 	ldirector.Snapshot
 }
 
@@ -75,11 +80,14 @@ func (d *ldDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	daemon.Answer(w, http.StatusOK, statusAnswer{
-		Version: 1, Name: d.c.name, File: d.path, PID: os.Getpid(), Refused: d.reloads.refused.Load(), Snapshot: s,
+		Version: 1, Daemon: "ldirectord", Name: d.c.name, File: d.path, PID: os.Getpid(), Refused: d.reloads.refused.Load(), Snapshot: s,
 	}, nil)
 }
 
-func (d *ldDaemon) serveDrain(w http.ResponseWriter, r *http.Request) {
+func (d *ldDaemon) serveDrain(w http.ResponseWriter, r *http.Request) { answerDrain(w, r, d.director) }
+
+// answerDrain is drain and undrain, by the last word of the path.
+func answerDrain(w http.ResponseWriter, r *http.Request, d *ldirector.Director) {
 	var q drainRequest
 	if err := daemon.Decode(r, &q); err != nil {
 		daemon.Answer(w, http.StatusBadRequest, nil, err)
@@ -92,9 +100,9 @@ func (d *ldDaemon) serveDrain(w http.ResponseWriter, r *http.Request) {
 	}
 	s := ldirector.Selector{Server: q.Server, Virtual: q.Virtual}
 	if r.URL.Path == "/v1/drain" {
-		err = d.director.Drain(r.Context(), s, timeout)
+		err = d.Drain(r.Context(), s, timeout)
 	} else {
-		err = d.director.Undrain(r.Context(), s)
+		err = d.Undrain(r.Context(), s)
 	}
 	status := http.StatusOK
 	if err != nil {

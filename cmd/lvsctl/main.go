@@ -37,4 +37,5 @@ var peers = map[string]func(prog string, args []string) int{
 	"ipvsadm-save":    ipvsadmSaveMain,
 	"ipvsadm-restore": ipvsadmRestoreMain,
 	"ldirectord":      ldirectordMain,
+	"keepalived":      keepalivedMain,
 }

@@ -131,15 +131,7 @@ func (k *Kernel) do(s Step) error {
 }
 
 func (k *Kernel) doAddr(s Step) error {
-	link, err := k.link(s.Addr.Link)
-	if err != nil {
-		return err
-	}
-	a := kernelAddr(s.Addr)
-	if s.Op == DelAddr {
-		return k.h.AddrDel(link, a)
-	}
-	return k.h.AddrAdd(link, a)
+	return k.addr(s, map[string]netlink.Link{})
 }
 
 // link finds a device; the errno of one that is not there is ENODEV.

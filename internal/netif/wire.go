@@ -79,6 +79,22 @@ func (w *Wire) Announce(ip netip.Addr, router bool) error {
 	return nil
 }
 
+// Claim is Announce in one frame: of the two kinds for IPv4 it sends the request
+// alone, as VRRP masters do (RFC 3768, section 6.4.2), so that a count of claims
+// is a count of frames.
+func (w *Wire) Claim(ip netip.Addr, router bool) error {
+	var err error
+	if ip = ip.Unmap(); ip.Is6() {
+		err = w.advertise(ip, router)
+	} else {
+		err = w.sendARP(arp.OperationRequest, ip, zeroMAC, ip)
+	}
+	if err != nil {
+		return fmt.Errorf("announcing %v on %s: %w", ip, w.ifi.Name, err)
+	}
+	return nil
+}
+
 func (w *Wire) announce(ip netip.Addr, router bool) error {
 	if ip.Is6() && !ip.Is4In6() {
 		return w.advertise(ip, router)

@@ -1,0 +1,144 @@
+package appliance
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/ldirector/check"
+	"github.com/lvsctl/lvsctl/lvs"
+)
+
+// hooks are the programs that virtual services want to have run: when a server
+// comes up or goes down, when enough of them serve or too few. Those of one service
+// run one after the other.
+type hooks struct {
+	say   func(Level, string)
+	hurry chan struct{}
+
+	mu       sync.Mutex // for what follows
+	services map[lvs.Key]*serviceHooks
+	ended    []*sequence
+}
+
+type serviceHooks struct {
+	virtual *ldirector.Virtual
+	up      map[string]bool // members, by name
+	quorum  bool            // enough of them serve
+	seq     *sequence
+}
+
+func newHooks(say func(Level, string)) *hooks {
+	return &hooks{say: say, hurry: make(chan struct{}), services: map[lvs.Key]*serviceHooks{}}
+}
+
+// use names the services. What is known of those that stay is kept.
+func (h *hooks) use(vs []ldirector.Virtual) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := map[lvs.Key]*serviceHooks{}
+	for i := range vs {
+		v := &vs[i]
+		s := h.services[v.Service.Key]
+		if s == nil {
+			s = &serviceHooks{up: map[string]bool{}}
+			for _, m := range v.Members {
+				s.up[m.Name] = m.AssumeUp
+				s.quorum = s.quorum || m.AssumeUp
+			}
+		}
+		s.virtual = v
+		next[v.Service.Key] = s
+		delete(h.services, v.Service.Key)
+	}
+	for _, s := range h.services {
+		h.close(s)
+	}
+	h.services = next
+}
+
+// close lets a service's programs run to their end.
+func (h *hooks) close(s *serviceHooks) {
+	if s.seq != nil {
+		s.seq.close()
+		h.ended = append(h.ended, s.seq)
+		s.seq = nil
+	}
+}
+
+// hear runs what belongs to an event.
+func (h *hooks) hear(e ldirector.Event) {
+	if e.Virtual == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.services[e.Virtual.Service.Key]
+	if s == nil {
+		return
+	}
+	switch e.Kind {
+	case ldirector.CameUp, ldirector.WentDown:
+		if e.Member != nil {
+			h.member(s, e.Member, e.Kind == ldirector.CameUp)
+		}
+	case ldirector.ServesAgain:
+		s.quorum = true
+		h.run(s, e.Virtual.Hooks.QuorumUp)
+	case ldirector.NobodyServes:
+		s.quorum = false
+		h.run(s, e.Virtual.Hooks.QuorumDown)
+	}
+}
+
+func (h *hooks) member(s *serviceHooks, m *ldirector.Member, up bool) {
+	s.up[m.Name] = up
+	if up {
+		h.run(s, m.NotifyUp)
+	} else {
+		h.run(s, m.NotifyDown)
+	}
+}
+
+// run must be called with the lock.
+func (h *hooks) run(s *serviceHooks, c *ldirector.Command) {
+	if c == nil || len(c.Words) == 0 {
+		return
+	}
+	if s.seq == nil {
+		s.seq = newSequence(h.say, h.hurry)
+	}
+	as, err := check.Credential(c.User, c.Group)
+	s.seq.do(job{words: slices.Clone(c.Words), as: as, err: err})
+}
+
+// end runs what services want to have run when the director stops.
+func (h *hooks) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.services {
+		if s.virtual.Hooks.AtStop {
+			for _, m := range s.virtual.Members {
+				if s.up[m.Name] {
+					h.run(s, m.NotifyDown)
+				}
+			}
+			if s.quorum {
+				h.run(s, s.virtual.Hooks.QuorumDown)
+			}
+		}
+		h.close(s)
+	}
+	h.services = map[lvs.Key]*serviceHooks{}
+}
+
+// settle waits for them until the context ends; what has not begun by then begins
+// at once, and nobody waits for it.
+func (h *hooks) settle(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { close(h.hurry) })
+	defer stop()
+	for _, s := range h.ended {
+		<-s.done
+	}
+}

@@ -1,0 +1,109 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/vrrp"
+	"github.com/lvsctl/lvsctl/vrrp/wire"
+)
+
+// Host is the network of a host as the appliance uses it.
+type Host interface {
+	Do(netif.Step) error
+	// Addrs are changes of addresses, with one verdict each.
+	Addrs([]netif.Step) []error
+	Watch(context.Context) (<-chan netif.Event, error)
+	// Link tells how a device is at this moment.
+	Link(name string) (Link, error)
+	// Wire opens a device for announcements and questions.
+	Wire(link string) (Wire, error)
+	// Transport opens a device for adverts.
+	Transport(link string, ipv6 bool) (vrrp.Transport, error)
+	// Sysctl reads a setting.
+	Sysctl(key string) (string, error)
+}
+
+// Wire is a device that speaks with its neighbours.
+type Wire interface {
+	Claim(ip netip.Addr, router bool) error
+	Probe(ctx context.Context, ip netip.Addr, how netif.Probing) ([]netif.Answer, error)
+	Close() error
+}
+
+// Link is a network device at one moment.
+type Link struct {
+	Index    int
+	Running  bool           // administratively up, and it has a carrier
+	Ethernet bool           // it has neighbours that can be told
+	MTU      int            // bytes
+	Addrs    []netip.Prefix // in the kernel's order, host bits kept
+}
+
+// Has tells whether the device has an address with exactly this length.
+func (l Link) Has(p netip.Prefix) bool {
+	for _, a := range l.Addrs {
+		if a == p {
+			return true
+		}
+	}
+	return false
+}
+
+// here is the Host that this process sees.
+type here struct{ *netif.Kernel }
+
+// Here is the network that this process sees, changed through k.
+func Here(k *netif.Kernel) Host { return here{k} }
+
+func (h here) Link(name string) (Link, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err // its own text begins with "route ip+net"
+		}
+		return Link{}, err
+	}
+	l := Link{
+		Index: i.Index, MTU: i.MTU,
+		Running:  i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning != 0,
+		Ethernet: len(i.HardwareAddr) == 6 && i.Flags&net.FlagLoopback == 0,
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return Link{}, err
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			l.Addrs = append(l.Addrs, p)
+		}
+	}
+	return l, nil
+}
+
+func (h here) Wire(link string) (Wire, error) {
+	w, err := h.Kernel.Wire(link)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (h here) Transport(link string, ipv6 bool) (vrrp.Transport, error) {
+	s, err := wire.Open(wire.Options{Link: link, IPv6: ipv6})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (h here) Sysctl(key string) (string, error) {
+	text, err := os.ReadFile("/proc/sys/" + netif.SysctlPath(key))
+	return strings.TrimSpace(string(text)), err
+}

@@ -1,0 +1,92 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/lvs"
+)
+
+// useServices brings the virtual services and the sync daemons in line with the
+// site.
+func (a *Appliance) useServices() {
+	needed := len(a.site.Virtuals) > 0 || len(a.site.Sync) > 0 || a.site.Timeouts != lvs.Timeouts{}
+	if a.ipvs == nil && needed {
+		a.openIPVS()
+	}
+	a.gate.use(len(a.site.ServeOn) == 0)
+	if a.ipvs == nil {
+		return
+	}
+	a.syncs.use(a.ipvs, a.site.Sync)
+	if (a.site.Timeouts != lvs.Timeouts{}) {
+		a.warn(a.ipvs.SetTimeouts(a.site.Timeouts))
+	}
+	switch {
+	case a.director != nil:
+		a.hooks.use(a.site.Virtuals)
+		if err := a.director.Load(a.ctx, a.virtuals()); err != nil {
+			a.say(Error, "virtual services: %v", err)
+		}
+	case len(a.site.Virtuals) > 0:
+		a.startDirector()
+	}
+}
+
+func (a *Appliance) openIPVS() {
+	if a.o.IPVS == nil {
+		a.say(Error, "this command has no virtual services")
+		return
+	}
+	k, err := a.o.IPVS()
+	if err != nil {
+		a.say(Error, "virtual services: %v", err)
+		return
+	}
+	a.ipvs = k
+}
+
+func (a *Appliance) startDirector() {
+	o := a.o.Director
+	o.Kernel, o.Virtuals, o.Gate = a.ipvs, a.virtuals(), a.gate.out
+	tell := o.Report
+	o.Report = func(e ldirector.Event) {
+		a.hooks.hear(e)
+		if tell != nil {
+			tell(e)
+		}
+	}
+	a.hooks.use(a.site.Virtuals)
+	a.director = ldirector.New(o)
+	a.tasks.Go(func() {
+		if err := a.director.Run(a.ctx); err != nil {
+			a.say(Error, "%v", err)
+		}
+	})
+	d := a.director
+	a.gate.settles(func(ctx context.Context) { _, _ = d.Snapshot(ctx) })
+}
+
+// virtuals are those of the site; what is to stay behind at the end is not cleaned
+// up there.
+func (a *Appliance) virtuals() []ldirector.Virtual {
+	if !a.o.KeepServices {
+		return a.site.Virtuals
+	}
+	vs := slices.Clone(a.site.Virtuals)
+	for i := range vs {
+		vs[i].Policy.CleanStop = false
+	}
+	return vs
+}
+
+// Director is the director of the virtual services, nil while there are none.
+func (a *Appliance) Director() *ldirector.Director {
+	var d *ldirector.Director
+	if err := a.order(func() { d = a.director }); errors.Is(err, ErrNotRunning) {
+		return nil
+	}
+	return d
+}

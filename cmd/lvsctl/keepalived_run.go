@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/lvsctl/lvsctl/appliance"
+	"github.com/lvsctl/lvsctl/config"
+	dialect "github.com/lvsctl/lvsctl/config/keepalived"
+	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/lvs"
+)
+
+// kaDaemon is a running keepalived.
+type kaDaemon struct {
+	*siteDaemon
+	c      *kaCommand
+	known  []string // complaints about the file that is in force
+	stats  statsBase
+	parent *daemon.Parent
+}
+
+// serve is the daemon, from the pid files to the pid files.
+func (c *kaCommand) serve(parent *daemon.Parent) int {
+	if status := c.readable(); status != statusOK {
+		return status
+	}
+	if err := c.run(parent); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
+		return kaFatal
+	}
+	return statusOK
+}
+
+func (c *kaCommand) run(parent *daemon.Parent) error {
+	file, err := filepath.Abs(c.file)
+	if err != nil {
+		return err
+	}
+	c.file = file // the working directory becomes /
+	f, problems, err := c.read(false)
+	if err != nil {
+		return err
+	}
+	site := c.site(f)
+	release, err := c.takePids(site)
+	if err != nil {
+		return err
+	}
+	defer release()
+	sink, err := c.sink()
+	if err != nil {
+		return err
+	}
+	d := &kaDaemon{c: c, known: f.Complaints(), parent: parent}
+	d.siteDaemon = &siteDaemon{
+		kind: "keepalived", name: c.daemonName(), file: c.file, debug: c.detail, sink: sink,
+		events: d.service, reload: d.again, keepVRRP: c.keepVRRP, keepIPVS: c.keepIPVS,
+	}
+	d.extra = []daemon.Task{daemon.Func("dumps", d.dumps), daemon.Func("parent", d.started)}
+	d.greet = func() { d.hello(f, problems) }
+	return d.run(site)
+}
+
+// daemonName is that of socket and state file.
+func (c *kaCommand) daemonName() string {
+	if c.name != "" {
+		return c.name
+	}
+	name := strings.TrimSuffix(filepath.Base(c.file), ".conf")
+	if c.namespace != "" {
+		name += "-" + filepath.Base(c.namespace)
+	}
+	return name
+}
+
+// takePids writes the pid files: people and scripts look for all three of the
+// peer's processes, and here one process is all of them.
+func (c *kaCommand) takePids(site config.Site) (release func(), err error) {
+	if c.noPids {
+		return func() {}, nil
+	}
+	paths := []string{c.pid}
+	if len(site.Instances) > 0 {
+		paths = append(paths, c.vrrpPid)
+	}
+	if len(site.Virtuals) > 0 {
+		paths = append(paths, c.chkPid)
+	}
+	var taken []*daemon.PidFile
+	release = func() {
+		for _, p := range slices.Backward(taken) {
+			_ = p.Release()
+		}
+	}
+	for _, path := range paths {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			release()
+			return nil, err
+		}
+		p := &daemon.PidFile{Path: path, Word: "keepalived"}
+		if err := p.Take(); err != nil {
+			release()
+			if errors.Is(err, daemon.ErrRunning) {
+				err = fmt.Errorf("daemon is already running: %w", err)
+			}
+			return nil, err
+		}
+		taken = append(taken, p)
+	}
+	return release, nil
+}
+
+// hello is what the log begins with.
+func (d *kaDaemon) hello(f *dialect.File, problems []config.Problem) {
+	d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", peerKeepalived, ownVersion(), os.Getpid())
+	d.log.Printf(daemon.Info, "Command line: '%s'", strings.Join(os.Args, "' '"))
+	d.log.Printf(daemon.Info, "Configuration file %s", d.file)
+	d.tell(f, problems)
+}
+
+// tell logs what is wrong with a file: in the peer's words, which people look for,
+// and in ours, which say what is done about it.
+func (d *kaDaemon) tell(f *dialect.File, problems []config.Problem) {
+	for _, line := range f.Complaints() {
+		d.log.Print(daemon.Warning, line)
+	}
+	for _, p := range problems {
+		d.log.Printf(daemon.Warning, "%v: %v", p.Severity, p)
+	}
+	if !d.c.dump {
+		return
+	}
+	var b strings.Builder
+	if err := f.Print(&b); err != nil {
+		d.fault(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		d.log.Print(daemon.Info, strings.TrimRight(line, "\n"))
+	}
+}
+
+// again reads the file once more. What is wrong with it, and was not when it was
+// read before, is a mistake that was made just now: the configuration in force
+// stays.
+func (d *kaDaemon) again() (config.Site, []config.Problem) {
+	f, problems, err := d.c.read(false)
+	if err != nil {
+		return config.Site{}, []config.Problem{{File: d.file, Severity: config.Error, Text: err.Error()}}
+	}
+	d.tell(f, problems)
+	for _, line := range f.Complaints() {
+		if !slices.ContainsFunc(d.known, func(old string) bool { return sameComplaint(old, line) }) {
+			problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: line,
+				Hint: "a file with a new mistake is not taken; restart to run it as it is"})
+		}
+	}
+	site := d.c.site(f)
+	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
+		problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: "it configures nothing", Hint: "stop the daemon if that is meant"})
+	}
+	if !config.Errors(problems) {
+		d.known = f.Complaints()
+	}
+	return site, problems
+}
+
+// sameComplaint compares without the number of the line.
+func sameComplaint(a, b string) bool {
+	_, ta, oka := strings.Cut(a, ") ")
+	_, tb, okb := strings.Cut(b, ") ")
+	return a == b || oka && okb && ta == tb
+}
+
+// started lets the parent go.
+func (d *kaDaemon) started(ctx context.Context) error {
+	select {
+	case <-d.app.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	d.log.Print(daemon.Info, "Startup complete")
+	if d.parent == nil {
+		return nil
+	}
+	if err := d.parent.Started(); err != nil {
+		d.fault(err)
+	}
+	return nil
+}
+
+// dumps answers the signals that ask for files.
+func (d *kaDaemon) dumps(ctx context.Context) error {
+	asked := make(chan os.Signal, 8)
+	signal.Notify(asked, syscall.SIGUSR1, syscall.SIGUSR2, kaSignals["JSON"], kaSignals["STATS_CLEAR"])
+	defer signal.Stop(asked)
+	for {
+		select {
+		case s := <-asked:
+			if err := d.answer(s); err != nil {
+				d.fault(err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// service logs what happened to a virtual service, in the peer's words where it
+// has some.
+func (d *kaDaemon) service(e ldirector.Event) {
+	text := e.Text
+	rs, vs := kaServer(e), kaService(e)
+	switch e.Kind {
+	case ldirector.Added:
+		text = fmt.Sprintf("Adding service %s to VS %s", rs, vs)
+	case ldirector.Restored:
+		text = fmt.Sprintf("Enabling service %s to VS %s", rs, vs)
+	case ldirector.Deleted:
+		text = fmt.Sprintf("Removing service %s from VS %s", rs, vs)
+	case ldirector.Quiesced:
+		text = fmt.Sprintf("Disabling service %s from VS %s", rs, vs)
+	case ldirector.NobodyServes:
+		text = fmt.Sprintf("Lost quorum for VS %s: %s", vs, e.Text)
+	case ldirector.ServesAgain:
+		text = fmt.Sprintf("Gained quorum for VS %s: %s", vs, e.Text)
+	case ldirector.SoftFailure, ldirector.SoftReset:
+		if !d.debug {
+			return
+		}
+	}
+	d.log.Print(daemon.Info, text)
+}
+
+// kaService is a virtual service as the peer's log has it: [10.0.0.1]:tcp:80.
+func kaService(e ldirector.Event) string {
+	if e.Virtual == nil {
+		return e.Service
+	}
+	k := e.Virtual.Service.Key
+	if k.Mark != 0 {
+		return fmt.Sprintf("FWM %d", k.Mark)
+	}
+	return fmt.Sprintf("[%v]:%s:%d", k.Addr.Addr(), kaProtocol(k), k.Addr.Port())
+}
+
+func kaServer(e ldirector.Event) string {
+	if e.Virtual == nil || e.Member == nil {
+		return e.Server
+	}
+	a := e.Member.Destination.Addr
+	return fmt.Sprintf("[%v]:%s:%d", a.Addr(), kaProtocol(e.Virtual.Service.Key), a.Port())
+}
+
+func kaProtocol(k lvs.Key) string { return strings.ToLower(fmt.Sprint(k.Protocol)) }
+
+// instances are those of the daemon, for the dumps.
+func (d *kaDaemon) instances() ([]appliance.InstanceStatus, error) { return d.app.Status() }

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/lvsctl/lvsctl/appliance"
+	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/ldirector/check"
+	"github.com/lvsctl/lvsctl/lvs/kernel"
+)
+
+// siteState is what a daemon of instances keeps over restarts.
+type siteState struct {
+	Standby []string        `json:"standby"`
+	Saved   ldirector.Saved `json:"director"`
+}
+
+const siteStateVersion = 1
+
+// siteDaemon is a running site: instances, and what else a front end put into it.
+type siteDaemon struct {
+	kind   string // what it calls itself: "vrrp"
+	name   string // of socket and state file
+	file   string // that it was told to read; may be empty
+	debug  bool
+	sink   daemon.Sink
+	log    *daemon.Log
+	notify daemon.Notify
+	state  *daemon.StateFile
+	app    *appliance.Appliance
+	events func(ldirector.Event) // of virtual services; nil: the log has them
+
+	greet    func()        // what the log begins with; nil: a line
+	extra    []daemon.Task // of a front end
+	keepVRRP bool          // leave what masters hold behind at the end
+	keepIPVS bool          // leave the virtual services behind
+
+	// reload reads the site again; nil: it came from the command line.
+	reload func() (config.Site, []config.Problem)
+
+	saved siteState // owned by keep
+	keeps chan func(*siteState)
+}
+
+// run lets the site live until a signal ends it.
+func (d *siteDaemon) run(site config.Site) error {
+	host, err := netif.Here()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	network, err := check.NewHost()
+	if err != nil {
+		return err
+	}
+	defer network.Close()
+	d.log = daemon.NewLog(d.sink, daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()})
+	d.notify = daemon.Notify{Warn: d.fault}
+	d.state = daemon.NewStateFile(filepath.Join(stateFolder, d.kind+"-"+d.name+".json"), siteStateVersion)
+	if err := d.state.Load(&d.saved); err != nil {
+		d.fault(err)
+		d.saved = siteState{}
+	}
+	d.keeps = make(chan func(*siteState), 64)
+	runner := check.NewRunner(network, check.Options{})
+	d.app = appliance.New(appliance.Options{
+		Host: appliance.Here(host), IPVS: openIPVS, RealTime: true,
+		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
+			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
+		Report: d.report, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
+		Standby: d.saved.Standby,
+		Save:    func(names []string) { d.keeps <- func(st *siteState) { st.Standby = names } },
+	})
+	return d.live(site, runner)
+}
+
+// openIPVS is the kernel's IPVS, when a site needs it.
+func openIPVS() (appliance.IPVS, error) {
+	k, err := kernel.Open()
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// live runs the tasks. What tells of the end outlives what ends.
+func (d *siteDaemon) live(site config.Site, runner *check.Runner) error {
+	late, endLate := context.WithCancel(context.Background())
+	defer endLate()
+	signals, ctx := daemon.NewSignals(late, d.hup)
+	defer signals.Close()
+	outlived := make(chan error, 1)
+	go func() {
+		outlived <- daemon.Serve(late, d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep))
+	}()
+	if d.greet == nil {
+		d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", d.kind, ownVersion(), os.Getpid())
+	} else {
+		d.greet()
+	}
+	err := daemon.Serve(ctx, slices.Concat([]daemon.Task{
+		daemon.Func("site", func(ctx context.Context) error { return d.serve(ctx, site) }),
+		daemon.Func("checks", func(ctx context.Context) error { runner.Run(ctx); return nil }),
+		daemon.Func("control socket", d.control),
+		daemon.Func("beginning", d.begin),
+		d.notify.Watchdog(d.alive)}, d.extra)...)
+	if err != nil {
+		d.log.Print(daemon.Error, err.Error())
+	}
+	d.log.Print(daemon.Info, "Stopped")
+	endLate()
+	return errors.Join(err, <-outlived)
+}
+
+// serve runs the appliance, and says that it ends while it still hands over.
+func (d *siteDaemon) serve(ctx context.Context, site config.Site) error {
+	stop := context.AfterFunc(ctx, func() {
+		d.log.Print(daemon.Info, "Stopping")
+		d.notify.Stopping()
+	})
+	defer stop()
+	return d.app.Run(ctx, site)
+}
+
+func (d *siteDaemon) begin(ctx context.Context) error {
+	select {
+	case <-d.app.Ready():
+		d.notify.Ready()
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// keep is the task that owns what is saved.
+func (d *siteDaemon) keep(ctx context.Context) error {
+	for {
+		select {
+		case f := <-d.keeps:
+			f(&d.saved)
+			d.state.Put(d.saved)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (d *siteDaemon) alive(context.Context) error {
+	_, err := d.app.Status()
+	return err
+}
+
+// fault logs what went wrong beside the work itself.
+func (d *siteDaemon) fault(err error) { d.log.Print(daemon.Warning, err.Error()) }
+
+// report logs what happened to instances.
+func (d *siteDaemon) report(e appliance.Event) {
+	if e.Level >= appliance.Debug && !d.debug {
+		return
+	}
+	d.log.Print(daemon.Level(e.Level), e.Text)
+}
+
+// event logs what happened to virtual services.
+func (d *siteDaemon) event(e ldirector.Event) {
+	if d.events != nil {
+		d.events(e)
+		return
+	}
+	d.log.Print(daemon.Info, e.Text)
+}
+
+// hup reads the file again.
+func (d *siteDaemon) hup() {
+	if d.reload == nil {
+		d.log.Print(daemon.Info, "there is no file to read again: the site came from the command line")
+		return
+	}
+	go d.readAgain()
+}
+
+// readAgain puts what the file says into force, unless it has errors.
+func (d *siteDaemon) readAgain() reloadAnswer {
+	d.notify.Reloading()
+	defer d.notify.Ready()
+	d.log.Print(daemon.Info, "Reloading ...")
+	site, problems := d.reload()
+	a := reloadAnswer{Version: 1, Problems: toldProblems(problems)}
+	for _, p := range a.Problems {
+		d.log.Print(daemon.Warning, p.String())
+	}
+	if config.Errors(problems) {
+		d.log.Print(daemon.Error, "the file has errors: the configuration in force stays")
+		return a
+	}
+	if err := d.app.Set(site); err != nil {
+		a.Problems = append(a.Problems, fileProblem{File: d.file, Severity: "error", Text: err.Error()})
+		d.log.Printf(daemon.Error, "%v: the configuration in force stays", err)
+		return a
+	}
+	a.Taken = true
+	d.log.Print(daemon.Info, "Reload finished")
+	return a
+}
+
+// control serves the socket. Without it the daemon works on.
+func (d *siteDaemon) control(ctx context.Context) error {
+	c := daemon.NewControl(socketOf(d.name), d.routes())
+	if err := c.Run(ctx); err != nil {
+		d.log.Printf(daemon.Warning, "No control socket: %v; status, standby, takeover and resume will not work", err)
+	}
+	return nil
+}
+
+func (d *siteDaemon) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", d.serveStatus)
+	mux.HandleFunc("POST /v1/standby", d.serveMode)
+	mux.HandleFunc("POST /v1/takeover", d.serveMode)
+	mux.HandleFunc("POST /v1/resume", d.serveMode)
+	mux.HandleFunc("POST /v1/reload", d.serveReload)
+	mux.HandleFunc("POST /v1/drain", d.serveDrain)
+	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
+	return mux
+}
+
+func (d *siteDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
+	a := statusAnswer{Version: 1, Daemon: d.kind, Name: d.name, File: d.file, PID: os.Getpid()}
+	var err error
+	if a.Instances, err = d.app.Status(); err != nil {
+		daemon.Answer(w, http.StatusServiceUnavailable, nil, err)
+		return
+	}
+	a.Sync = d.app.Sync()
+	a.Snapshot = ldirector.Snapshot{When: time.Now(), Phase: ldirector.Running, Virtuals: []ldirector.VirtualStatus{}}
+	if dir := d.app.Director(); dir != nil {
+		if a.Snapshot, err = dir.Snapshot(r.Context()); err != nil {
+			daemon.Answer(w, http.StatusServiceUnavailable, nil, err)
+			return
+		}
+	}
+	daemon.Answer(w, http.StatusOK, a, nil)
+}
+
+// modeRequest names instances; none means all.
+type modeRequest struct {
+	Instances []string `json:"instances"`
+}
+
+func (d *siteDaemon) serveMode(w http.ResponseWriter, r *http.Request) {
+	var q modeRequest
+	if err := daemon.Decode(r, &q); err != nil {
+		daemon.Answer(w, http.StatusBadRequest, nil, err)
+		return
+	}
+	verb := filepath.Base(r.URL.Path)
+	do := map[string]func(...string) error{"standby": d.app.Standby, "takeover": d.app.Takeover, "resume": d.app.Resume}[verb]
+	d.log.Printf(daemon.Notice, "%s was ordered for %s", verb, instancesText(q.Instances))
+	err := do(q.Instances...)
+	status := http.StatusOK
+	var absent *appliance.NoInstanceError
+	switch {
+	case errors.As(err, &absent):
+		status = http.StatusNotFound
+	case err != nil:
+		status = http.StatusConflict
+	}
+	daemon.Answer(w, status, doneAnswer{1}, err)
+}
+
+func instancesText(names []string) string {
+	if len(names) == 0 {
+		return "all instances"
+	}
+	return fmt.Sprint(names)
+}
+
+func (d *siteDaemon) serveReload(w http.ResponseWriter, _ *http.Request) {
+	if d.reload == nil {
+		daemon.Answer(w, http.StatusConflict, nil, errors.New("there is no file to read again: the site came from the command line"))
+		return
+	}
+	daemon.Answer(w, http.StatusOK, d.readAgain(), nil)
+}
+
+func (d *siteDaemon) serveDrain(w http.ResponseWriter, r *http.Request) {
+	dir := d.app.Director()
+	if dir == nil {
+		daemon.Answer(w, http.StatusNotFound, nil, errors.New("this daemon has no virtual services"))
+		return
+	}
+	answerDrain(w, r, dir)
+}

@@ -1,0 +1,180 @@
+package vrrplab
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lvsctl/lvsctl/internal/lab"
+)
+
+// patience is for what takes a few intervals on an idle machine.
+const patience = 30 * time.Second
+
+const vip = "10.1.0.100"
+
+// pair is two directors and a client on one network.
+type pair struct {
+	*testing.T
+	client *lab.Host
+	d      [2]*lab.Host
+	run    [2]*lab.Process
+}
+
+func newPair(t *testing.T) *pair {
+	n := lab.New(t)
+	lan := n.Bridge("lan")
+	p := &pair{T: t, client: n.Host("client").Nic("eth0", lan, "10.1.0.9/24")}
+	for i := range p.d {
+		p.d[i] = n.Host(fmt.Sprintf("d%d", i+1)).Nic("eth0", lan, fmt.Sprintf("10.1.0.%d/24", i+1))
+	}
+	t.Cleanup(func() {
+		for i, r := range p.run {
+			if r != nil && t.Failed() {
+				t.Logf("d%d:\n%s", i+1, r.Output())
+			}
+		}
+	})
+	return p
+}
+
+// start runs one of us; the first director has the higher priority.
+func (p *pair) start(i int, more ...string) {
+	p.Helper()
+	args := []string{lvsctl(), "vrrp", "run", "--debug", "--interface", "eth0", "--vrid", "51",
+		"--priority", fmt.Sprint(150 - 50*i), "--advert-int", "0.3", "--vip", vip + "/24"}
+	p.run[i] = p.d[i].Start(append(args, more...)...)
+}
+
+// startPeer runs keepalived with the same settings.
+func (p *pair) startPeer(i int) {
+	p.Helper()
+	p.d[i].WriteFile("/etc/keepalived/keepalived.conf", fmt.Sprintf(`vrrp_instance VI_1 {
+    state BACKUP
+    interface eth0
+    virtual_router_id 51
+    version 3
+    priority %d
+    advert_int 0.3
+    virtual_ipaddress {
+        %s/24
+    }
+}
+`, 150-50*i, vip), 0o644)
+	p.run[i] = p.d[i].Start("keepalived", "-n", "-l", "-D", "-P", "-f", "/etc/keepalived/keepalived.conf")
+}
+
+func needKeepalived(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("keepalived"); err == nil {
+		return
+	}
+	const how = "keepalived is not installed: apt-get install keepalived"
+	if os.Getenv("LVSCTL_LAB") == "require" {
+		t.Fatal(how)
+	}
+	t.Skip(how)
+}
+
+// addresses are those of a host. No program is started for it: in a guest each one
+// is felt by the directors.
+func addresses(t testing.TB, h *lab.Host) []string {
+	t.Helper()
+	var out []string
+	h.Do(func() {
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, a := range all {
+			out = append(out, a.String())
+		}
+	})
+	return out
+}
+
+func (p *pair) has(i int) bool {
+	p.Helper()
+	return slices.Contains(addresses(p, p.d[i]), vip+"/24")
+}
+
+// look is the pause between two looks at what takes an interval.
+const look = 50 * time.Millisecond
+
+// await waits until exactly this director has the address, and for longer than an
+// interval; -1 is none.
+func (p *pair) await(what string, holder int) {
+	p.Helper()
+	lab.Eventually(p, patience, func() error {
+		for range 2 {
+			for i := range p.d {
+				if p.has(i) != (i == holder) {
+					time.Sleep(look)
+					return fmt.Errorf("%s: d%d has the address: %v", what, i+1, i != holder)
+				}
+			}
+			time.Sleep(350 * time.Millisecond)
+		}
+		return nil
+	})
+}
+
+// vrrp gives an order to a director.
+func (p *pair) vrrp(i int, args ...string) string {
+	p.Helper()
+	return p.d[i].Run(append([]string{lvsctl(), "vrrp"}, args...)...)
+}
+
+// smooth does something that must not lose a packet. A machine that does something
+// else as well may be late once, not three times; undo brings everything back.
+func (p *pair) smooth(what string, do, undo func()) {
+	p.Helper()
+	const tries = 3
+	for try := 1; ; try++ {
+		c := ping(p.T, p.client, vip)
+		lab.Eventually(p, patience, func() error {
+			if !c.alive() {
+				return fmt.Errorf("%s: nobody answers at %s", what, vip)
+			}
+			return nil
+		})
+		do()
+		time.Sleep(500 * time.Millisecond)
+		lost, gap := c.end()
+		p.Logf("%s: %d packets lost, longest gap %v", what, lost, gap.Round(time.Millisecond))
+		if lost == 0 {
+			return
+		}
+		if try == tries {
+			p.Fatalf("%s: %d packets of a client were lost, the third time", what, lost)
+		}
+		undo()
+	}
+}
+
+func (p *pair) stop(i int) {
+	p.Helper()
+	p.run[i].Signal(syscall.SIGTERM)
+	lab.Eventually(p, patience, func() error {
+		if p.run[i].Running() {
+			time.Sleep(look)
+			return fmt.Errorf("d%d still runs", i+1)
+		}
+		return nil
+	})
+	if err := p.run[i].Wait(); err != nil {
+		p.Errorf("d%d ends with %v", i+1, err)
+	}
+}
+
+// crash ends a director as a power failure does: its network and its processes are
+// gone at once.
+func (p *pair) crash(i int) {
+	p.d[i].Unplug("eth0")
+	p.run[i].Kill()
+}

@@ -1,0 +1,195 @@
+package vrrplab
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lvsctl/lvsctl/internal/lab"
+)
+
+// TestLife is the life of a pair of ours: election, hand-over, theft, death,
+// return, end.
+func TestLife(t *testing.T) {
+	p := newPair(t)
+	p.start(0)
+	p.start(1)
+	p.await("election", 0)
+
+	p.smooth("standby", func() { p.vrrp(0, "standby"); p.await("standby", 1) },
+		func() { p.vrrp(0, "resume"); p.await("resume", 0) })
+	if out := p.vrrp(0, "status"); !strings.Contains(out, "BACKUP (standby)") || !strings.Contains(out, "10.1.0.2 (100)") {
+		t.Errorf("status after standby:\n%s", out)
+	}
+	p.stop(0)
+	p.start(0)
+	lab.Eventually(t, patience, func() error {
+		out, err := p.d[0].Try(lvsctl(), "vrrp", "status")
+		if err != nil || !strings.Contains(out, "BACKUP (standby)") {
+			return fmt.Errorf("standby did not last over a restart: %v\n%s", err, out)
+		}
+		return nil
+	})
+	p.await("still standby", 1)
+	p.smooth("takeover", func() { p.vrrp(0, "takeover"); p.await("takeover", 0) },
+		func() { p.vrrp(0, "standby"); p.await("standby again", 1) })
+	p.vrrp(0, "resume")
+
+	// Somebody takes the address away.
+	p.d[0].Run("ip", "addr", "del", vip+"/24", "dev", "eth0")
+	p.await("theft", 0)
+	p.run[0].Await("removed from eth0 by somebody else; put back", patience)
+
+	// Death.
+	c := ping(t, p.client, vip)
+	lab.Eventually(t, patience, func() error {
+		if !c.alive() {
+			return fmt.Errorf("nobody answers")
+		}
+		return nil
+	})
+	p.crash(0)
+	lab.Eventually(t, patience, func() error {
+		if !p.has(1) || !c.alive() {
+			return fmt.Errorf("after the crash nobody answers")
+		}
+		return nil
+	})
+	_, gap := c.end()
+	t.Logf("crash: longest gap %v, by the timers 783ms to 1083ms", gap.Round(time.Millisecond))
+	if gap < 600*time.Millisecond || gap > 10*time.Second {
+		t.Errorf("crash: the client waited %v, by the timers it is 783ms to 1083ms", gap)
+	}
+
+	// Return: what it left is cleaned up before it is master again.
+	if !p.has(0) {
+		t.Fatal("the crash left nothing, so there is nothing to clean up")
+	}
+	p.start(0)
+	p.run[0].Await("removing "+vip+"/24 from eth0: it was left there", patience)
+	p.await("clean, and in FAULT", 1)
+	p.d[0].Plug("eth0")
+	p.await("return", 0)
+
+	p.smooth("stop", func() { p.stop(0); p.await("stop", 1) },
+		func() { p.start(0); p.await("start", 0) })
+	p.stop(1)
+	p.await("end", -1)
+}
+
+// TestWithKeepalived: it holds nothing of what we do against us.
+func TestWithKeepalived(t *testing.T) {
+	needKeepalived(t)
+	p := newPair(t)
+	p.start(0)
+	p.startPeer(1)
+	p.await("election", 0)
+	p.smooth("standby toward keepalived", func() { p.vrrp(0, "standby"); p.await("standby", 1) },
+		func() { p.vrrp(0, "resume"); p.await("resume", 0) })
+	p.vrrp(0, "resume")
+	p.await("resume", 0)
+	p.smooth("stop toward keepalived", func() { p.stop(0); p.await("stop", 1) },
+		func() { p.start(0); p.await("start", 0) })
+	p.start(0)
+	p.await("we are back", 0)
+	p.crash(0)
+	lab.Eventually(t, patience, func() error {
+		if !p.has(1) {
+			return fmt.Errorf("keepalived does not take over")
+		}
+		return nil
+	})
+}
+
+// TestManyAddresses: they come and go in a moment.
+func TestManyAddresses(t *testing.T) {
+	p := newPair(t)
+	const n = 250
+	var more []string
+	for i := range n {
+		more = append(more, "--vip-excluded", fmt.Sprintf("10.2.%d.%d", i/200, i%200+1))
+	}
+	p.start(0, more...)
+	count := func() int { return strings.Count(strings.Join(addresses(t, p.d[0]), " "), " 10.2.") }
+	lab.Eventually(t, patience, func() error {
+		if got := count(); got != n {
+			time.Sleep(time.Second) // to count them takes time from those who set them
+			return fmt.Errorf("%d addresses, want %d", got, n)
+		}
+		return nil
+	})
+	begin := time.Now()
+	p.stop(0)
+	took := time.Since(begin)
+	t.Logf("%d addresses dropped, process ended: %v after SIGTERM (patience for a successor included)", n, took.Round(time.Millisecond))
+	if got := count(); got != 0 || p.has(0) {
+		t.Errorf("%d addresses are left", got)
+	}
+	if !strings.Contains(p.run[0].Output(), "removing VIPs: done") {
+		t.Error("the log does not say that they were removed")
+	}
+}
+
+// TestPrograms: exactly once, in order, with the peer's words.
+func TestPrograms(t *testing.T) {
+	p := newPair(t)
+	const script = `#!/bin/sh
+[ "$1" = slow ] && sleep 0.2
+echo "$@" >>/var/told
+`
+	p.d[0].WriteFile("/etc/told.sh", script, 0o755)
+	p.start(0, "--notify", "/etc/told.sh", "--notify-master", "/etc/told.sh slow master", "--notify-fault", "/etc/told.sh fault")
+	told := func() []string {
+		text, err := p.d[0].TryReadFile("/var/told")
+		if err != nil {
+			return nil // nothing yet
+		}
+		return strings.Split(strings.TrimSpace(text), "\n")
+	}
+	await := func(n int) {
+		t.Helper()
+		lab.Eventually(t, patience, func() error {
+			if got := told(); len(got) < n {
+				return fmt.Errorf("only %q", got)
+			}
+			return nil
+		})
+	}
+	await(3)
+	p.d[0].Unplug("eth0")
+	await(5)
+	p.d[0].Plug("eth0")
+	await(8)
+	p.stop(0)
+	want := []string{
+		"INSTANCE VI_1 BACKUP 150", "slow master", "INSTANCE VI_1 MASTER 150",
+		"fault", "INSTANCE VI_1 FAULT 150",
+		"INSTANCE VI_1 BACKUP 150", "slow master", "INSTANCE VI_1 MASTER 150", "INSTANCE VI_1 STOP 150",
+	}
+	if got := told(); !slices.Equal(got, want) {
+		t.Errorf("programs were told\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestTrackedScript: the director whose script fails is in FAULT, and leaves no
+// process behind.
+func TestTrackedScript(t *testing.T) {
+	p := newPair(t)
+	p.d[0].WriteFile("/etc/well.sh", "#!/bin/sh\nsleep 1000 &\nsleep 987 & test ! -e /var/ill\n", 0o755)
+	p.start(0, "--track-script", "/etc/well.sh", "--track-interval", "300ms", "--track-timeout", "30s")
+	p.start(1)
+	p.await("election", 0)
+	p.d[0].WriteFile("/var/ill", "", 0o644)
+	p.await("ill", 1)
+	if out := p.vrrp(0, "status"); !strings.Contains(out, "script /etc/well.sh not up") {
+		t.Errorf("status does not say why:\n%s", out)
+	}
+	p.d[0].Run("rm", "/var/ill")
+	p.await("well again", 0)
+	p.stop(0)
+	if out, err := p.d[0].Try("pgrep", "-f", "sleep 987"); err == nil {
+		t.Errorf("processes of the script are left: %s", out)
+	}
+}
