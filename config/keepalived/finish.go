@@ -101,6 +101,8 @@ func (r *reader) finishSecurity() {
 	for _, c := range r.commands {
 		if r.heard(c) && r.opt.Executable(c.Text) == nil {
 			r.theirs(place{}, "SECURITY VIOLATION - scripts are being executed but script_security not enabled.", statusSecurity)
+			r.problem(place{c.File, c.Line}, config.Warning, fmt.Sprintf("%s is run without enable_script_security, so that whoever can write to it is root", c.Text),
+				"write enable_script_security and script_user into global_defs")
 			return
 		}
 	}
@@ -299,8 +301,30 @@ func (r *reader) finishAddresses(i *instance) {
 			r.problem(place{a.Source.File, a.Source.Line}, config.Warning, fmt.Sprintf("label %s does not begin with %s:, so ifconfig does not show the address", a.Label, dev), "write label "+dev+":1")
 		}
 	}
+	r.mixedScopes(i)
 	if len(i.Addrs) == 0 {
 		r.noAddress(i)
+	}
+}
+
+// mixedScopes finds addresses that the kernel refuses: of one subnet on one
+// interface all must have the same scope, or it says EINVAL.
+func (r *reader) mixedScopes(i *instance) {
+	type subnet struct {
+		p    netip.Prefix
+		link string
+	}
+	first := map[subnet]config.Address{}
+	for _, a := range i.Addresses {
+		k := subnet{a.Prefix.Masked(), cmpOr(a.Link, i.Link)}
+		was, known := first[k]
+		if !known {
+			first[k] = a
+			continue
+		}
+		if was.Scope != a.Scope {
+			r.problem(place{a.Source.File, a.Source.Line}, config.Warning, fmt.Sprintf("%v has another scope than %v, of the same subnet: the kernel refuses it", a.Prefix, was.Prefix), "give both the same scope")
+		}
 	}
 }
 
@@ -561,15 +585,16 @@ func (r *reader) finishService(v *service, seen map[lvs.Key]place) {
 	r.finishKind(v)
 	r.finishReals(v)
 	r.finishQuorum(v)
-	members := make([]ldirector.Member, 0, len(v.reals))
-	specs := make([][]check.Spec, len(v.reals))
-	for i, re := range v.reals {
-		specs[i] = r.specs(v, re)
-	}
+	specs := map[uint16][][]check.Spec{} // by port of the service
 	for _, t := range v.names {
-		members = members[:0:0]
+		if specs[t.addr.Port()] == nil {
+			for _, re := range v.reals {
+				specs[t.addr.Port()] = append(specs[t.addr.Port()], r.specs(v, re, t))
+			}
+		}
+		members := make([]ldirector.Member, len(v.reals))
 		for i, re := range v.reals {
-			members = append(members, r.member(v, re, t, specs[i]))
+			members[i] = v.member(re, t, specs[t.addr.Port()][i])
 		}
 		k := v.key(t)
 		if was, twice := seen[k]; twice {
@@ -831,7 +856,7 @@ func (v *service) virtual(k lvs.Key, t target, members []ldirector.Member) ldire
 	return out
 }
 
-func (r *reader) member(v *service, re *server, t target, specs []check.Spec) ldirector.Member {
+func (v *service) member(re *server, t target, specs []check.Spec) ldirector.Member {
 	p := kernelPort(t, re.port, re.method.is)
 	name := re.port
 	if name == 0 {
@@ -858,16 +883,16 @@ func (r *reader) member(v *service, re *server, t target, specs []check.Spec) ld
 	}
 }
 
-// specs are the checks of a server.
-func (r *reader) specs(v *service, re *server) []check.Spec {
+// specs are the checks of a server of a service.
+func (r *reader) specs(v *service, re *server, t target) []check.Spec {
 	var all []check.Spec
 	for _, c := range re.checks {
 		asks := c.kind != "MISC_CHECK" && c.kind != "PING_CHECK"
 		if asks && c.at(re).Port() == 0 {
 			// Without a port of its own a server is asked at the service's.
-			if t := v.names[0]; t.mark == 0 && t.addr.Port() != 0 {
+			if p := v.portFor(t); p != 0 {
 				own := *re
-				own.port = t.addr.Port()
+				own.port = p
 				all = append(all, r.spec(v, &own, c))
 				continue
 			}
@@ -877,6 +902,20 @@ func (r *reader) specs(v *service, re *server) []check.Spec {
 		all = append(all, r.spec(v, re, c))
 	}
 	return all
+}
+
+// portFor is the port of a service; a mark in a group has that of the group's
+// first address.
+func (v *service) portFor(t target) uint16 {
+	if t.mark == 0 {
+		return t.addr.Port()
+	}
+	for _, o := range v.names {
+		if o.mark == 0 && o.addr.Port() != 0 {
+			return o.addr.Port()
+		}
+	}
+	return 0
 }
 
 func sameSpec(a, b check.Spec) bool { return reflect.DeepEqual(a, b) }

@@ -272,7 +272,12 @@ func (r *reader) about(s *stmt, format string) string {
 	return text
 }
 
-func (r *reader) globalDefs(s *stmt) { r.mean(s.body) }
+func (r *reader) globalDefs(s *stmt) {
+	r.mean(s.body)
+	if len(r.g.Mail.To) > 0 && r.g.Mail.Server != "" {
+		r.warn(s.place, "", fmt.Sprintf("notification_email: no mail is sent to %s", strings.Join(r.g.Mail.To, ", ")), "have the log, or notify scripts, send it")
+	}
+}
 
 func (r *reader) routerID(s *stmt) {
 	if len(s.words) < 2 {

@@ -40,7 +40,6 @@ type service struct {
 	weight      uint32
 	timing      timing
 	reals       []*server
-	bad         bool
 }
 
 // target is an address with its port, or a mark.

@@ -30,6 +30,9 @@ const (
 
 const blanks = " \t"
 
+// oddBlanks makes blanks of what separates words and is none.
+var oddBlanks = strings.NewReplacer("\r", " ", "\v", " ", "\f", " ")
+
 // lines takes files apart.
 type lines struct {
 	r      *reader
@@ -62,10 +65,10 @@ func (l *lines) file(name, text string) {
 		l.r.warn(place{name, 1}, "Unknown keyword '\ufeff'", "the file begins with a byte order mark, which keepalived takes for a keyword", "save it as plain UTF-8")
 		text = rest
 	}
-	all := strings.Split(text, "\n")
+	all := strings.Split(oddBlanks.Replace(text), "\n")
 	for i := 0; i < len(all); i++ {
 		at := place{name, i + 1}
-		line, comment := l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line, comment := l.decomment(at, all[i])
 		line = l.plainBlanks(at, line)
 		if isMacro(line) {
 			i = l.macro(at, all, i)
@@ -85,13 +88,13 @@ func (l *lines) joined(at place, line string, all []string, i int) (whole, comme
 	for strings.HasSuffix(line, `\`) && i+1 < len(all) && b.Len() < maxLine {
 		b.WriteString(strings.TrimRight(line[:len(line)-1], blanks) + " ")
 		i++
-		line, comment = l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line, comment = l.decomment(at, all[i])
 		line = l.plainBlanks(place{at.file, i + 1}, line)
 	}
 	if b.Len() > 0 {
 		l.r.warn(at, "Unknown keyword '\\'", "keepalived 2.2.7 does not join lines at a backslash; here they are joined", "write it on one line")
 	}
-	return strings.TrimRight(b.String()+line, blanks), comment, i
+	return strings.Trim(b.String()+line, blanks), comment, i
 }
 
 // decomment takes the comment off a line: "#" and "!" begin one wherever they
@@ -257,7 +260,7 @@ func isMacro(text string) bool {
 func (l *lines) macro(at place, all []string, i int) int {
 	l.r.wrong(at, "", "definitions of several lines are not supported, so this one is left out", "put the lines into a file and include it where they are used")
 	for i+1 < len(all) {
-		line, _ := l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line, _ := l.decomment(at, all[i])
 		if !strings.HasSuffix(line, `\`) {
 			break
 		}

@@ -114,7 +114,16 @@ func (r *reader) ends(sc *scope) {
 	}
 	r.torn = true
 	last := r.pieces[len(r.pieces)-1].place
-	r.warn(place{last.file, 0}, "There are 1 missing '}'s or extra '{'s", fmt.Sprintf("the file ends within %s; what is there is taken", sc.name), "add the } that is missing")
+	missing := 0
+	for _, p := range r.pieces {
+		switch {
+		case p.text == "{":
+			missing++
+		case p.text == "}" && missing > 0:
+			missing--
+		}
+	}
+	r.warn(place{last.file, 0}, fmt.Sprintf("There are %d missing '}'s or extra '{'s", max(missing, 1)), fmt.Sprintf("the file ends within %s; what is there is taken", sc.name), "add the } that is missing")
 }
 
 // statement reads a statement with its block. It is nil where a block outside of
@@ -248,8 +257,20 @@ func (r *reader) unknown(s *stmt, sc *scope) {
 	r.warn(s.place, fmt.Sprintf("Unknown keyword '%s'", name), text, hint)
 }
 
+// former are words of older keepaliveds.
+var former = map[string]string{
+	"nat_mask": "keepalived 2 has no such word any more; remove it",
+	"lvs_id":   "its name is router_id today",
+}
+
 // elsewhere names the block that a keyword belongs to.
 func elsewhere(name string) string {
+	if hint := former[name]; hint != "" {
+		return hint
+	}
+	if strings.HasPrefix(name, "$") {
+		return "a definition is $NAME=VALUE without blanks around the ="
+	}
 	if key, _, has := strings.Cut(name, "="); has {
 		if hint := elsewhere(key); hint != "" {
 			return "write a blank in place of the ="

@@ -106,7 +106,7 @@ func secondsFrom(lo, hi time.Duration) string {
 	switch {
 	case hi == noLimit && lo == 0:
 		return "a number of seconds is needed"
-	case hi == noLimit:
+	case lo == time.Microsecond:
 		return "a number of seconds above 0 is needed"
 	}
 	return fmt.Sprintf("seconds from %v to %v are needed", lo.Seconds(), hi.Seconds())
