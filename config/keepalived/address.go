@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,7 +84,7 @@ func (r *reader) address(l *stmt) (config.Address, bool) {
 		if line.flag(l.words[i]) {
 			continue
 		}
-		if i+1 >= len(l.words) && line.takesValue(l.words[i]) {
+		if i+1 >= len(l.words) && slices.Contains(addressOptions, l.words[i]) {
 			r.warn(l.place, fmt.Sprintf("No %s parameter specified for %s", l.words[i], l.words[0]), fmt.Sprintf("%s: %s has no value; the address is left out", l.words[0], l.words[i]), "")
 			return config.Address{}, false
 		}
@@ -121,15 +122,6 @@ func (line *addressLine) flag(word string) bool {
 }
 
 var addressOptions = []string{"dev", "scope", "brd", "broadcast", "label", "peer", "preferred_lft"}
-
-func (line *addressLine) takesValue(word string) bool {
-	for _, o := range addressOptions {
-		if word == o {
-			return true
-		}
-	}
-	return false
-}
 
 // option reads a word with its value. It is false for a word that is not known.
 func (line *addressLine) option(word, value string) bool {
@@ -357,7 +349,7 @@ func (line *routeLine) word(i int) (taken int) {
 		case ignored:
 			line.r.warn(line.l.place, "", fmt.Sprintf("virtual_routes: %s is not supported; the route is made without", w), "")
 			return skip
-		case contains(routeRefused, w):
+		case slices.Contains(routeRefused, w):
 			line.refuse("", w+" is not supported")
 		case line.dst == "":
 			line.dst = w
@@ -367,15 +359,6 @@ func (line *routeLine) word(i int) (taken int) {
 		return 0
 	}
 	return 1
-}
-
-func contains(list []string, w string) bool {
-	for _, l := range list {
-		if l == w {
-			return true
-		}
-	}
-	return false
 }
 
 // refuse leaves the route out.

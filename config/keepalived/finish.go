@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -297,7 +298,7 @@ func (r *reader) finishAddresses(i *instance) {
 		r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: the first IPv6 address should be a link-local one (RFC 5798 section 5.2.9)", i.Name), "")
 	}
 	for _, a := range i.Addresses {
-		if dev := cmpOr(a.Link, i.Link); a.Label != "" && a.Label != dev && !strings.HasPrefix(a.Label, dev+":") {
+		if dev := cmp.Or(a.Link, i.Link); a.Label != "" && a.Label != dev && !strings.HasPrefix(a.Label, dev+":") {
 			r.problem(place{a.Source.File, a.Source.Line}, config.Warning, fmt.Sprintf("label %s does not begin with %s:, so ifconfig does not show the address", a.Label, dev), "write label "+dev+":1")
 		}
 	}
@@ -316,7 +317,7 @@ func (r *reader) mixedScopes(i *instance) {
 	}
 	first := map[subnet]config.Address{}
 	for _, a := range i.Addresses {
-		k := subnet{a.Prefix.Masked(), cmpOr(a.Link, i.Link)}
+		k := subnet{a.Prefix.Masked(), cmp.Or(a.Link, i.Link)}
 		was, known := first[k]
 		if !known {
 			first[k] = a
@@ -345,7 +346,7 @@ func (r *reader) dropTwins(i *instance) {
 	}
 	seen := map[id]bool{}
 	twin := func(a config.Address) bool {
-		k := id{a.Prefix, cmpOr(a.Link, i.Link)}
+		k := id{a.Prefix, cmp.Or(a.Link, i.Link)}
 		if !seen[k] {
 			seen[k] = true
 			return false
@@ -508,7 +509,7 @@ func (r *reader) finishTracking(i *instance) {
 }
 
 func (r *reader) ownerTracks(i *instance, t tracked) {
-	what := cmpOr(t.link, t.script)
+	what := cmp.Or(t.link, t.script)
 	r.theirs(r.whole(i.place), fmt.Sprintf("(%s) ignoring tracked script %s with weights due to address_owner", i.Name, what), statusTest)
 	r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: with priority 255 the weight of %s cannot count; it is not tracked", i.Name, what), "")
 }
@@ -550,25 +551,31 @@ func (r *reader) finishUnused() {
 }
 
 // finishSync: the daemon's number is that of its instance unless it has one.
+// Without an instance the host sends and receives, as keepalived has it.
 func (r *reader) finishSync() {
 	d := r.sync
 	if d == nil {
 		return
 	}
-	d.daemon.Role = lvs.Master
-	if d.instance != "" {
-		at := slices.IndexFunc(r.instances, func(i *instance) bool { return i.Name == d.instance && !i.impossible })
-		if at < 0 {
-			r.theirs(r.whole(d.place), fmt.Sprintf("Unable to find vrrp instance %s for lvs_syncd - clearing lvs_syncd config", d.instance), statusTest)
-			r.problem(d.place, config.Error, fmt.Sprintf("lvs_sync_daemon: there is no vrrp_instance %s; the daemon is not started", d.instance), "")
-			return
-		}
-		if !d.hasID {
-			d.daemon.SyncID = uint32(r.instances[at].VRID)
-		}
-		d.daemon.Role = lvs.Backup
+	sync := func(role lvs.Role) config.Sync {
+		daemon := d.daemon
+		daemon.Role = role
+		return config.Sync{Daemon: daemon, Instance: d.instance, Source: d.source()}
 	}
-	r.f.site.Sync = []config.Sync{{Daemon: d.daemon, Instance: d.instance, Source: d.source()}}
+	if d.instance == "" {
+		r.f.site.Sync = []config.Sync{sync(lvs.Master), sync(lvs.Backup)}
+		return
+	}
+	at := slices.IndexFunc(r.instances, func(i *instance) bool { return i.Name == d.instance && !i.impossible })
+	if at < 0 {
+		r.theirs(r.whole(d.place), fmt.Sprintf("Unable to find vrrp instance %s for lvs_syncd - clearing lvs_syncd config", d.instance), statusTest)
+		r.problem(d.place, config.Error, fmt.Sprintf("lvs_sync_daemon: there is no vrrp_instance %s; the daemon is not started", d.instance), "")
+		return
+	}
+	if !d.hasID {
+		d.daemon.SyncID = uint32(r.instances[at].VRID)
+	}
+	r.f.site.Sync = []config.Sync{sync(lvs.Backup)}
 }
 
 // finishService makes the virtual services of a virtual_server.

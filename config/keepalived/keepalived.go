@@ -59,7 +59,7 @@ type File struct {
 	site       config.Site
 	globals    Globals
 	complaints []string
-	status     int
+	status     status
 }
 
 // Site is what the file wants, complete with defaults. Left out is what [Parse]
@@ -69,19 +69,25 @@ func (f *File) Site() config.Site { return f.site }
 // Globals are the settings that concern no single instance or service.
 func (f *File) Globals() Globals { return f.globals }
 
-// Exit statuses of `keepalived -t`.
+// status is what `keepalived -t` ends with, from the best to the one that drowns
+// all others.
+type status uint8
+
 const (
-	statusGood     = 0
-	statusConfig   = 2 // it gave up: a keyword lacks what should follow it
-	statusTest     = 5 // it complained
-	statusSecurity = 6 // it complained of nothing but scripts without enable_script_security
+	statusGood     status = iota
+	statusTest            // it complained
+	statusSecurity        // scripts are run without enable_script_security
+	statusConfig          // it gave up: a keyword lacks what should follow it
+	statusNoConfig        // it gave up: a file that must be there is not
 )
 
+var exitStatus = [...]int{statusGood: 0, statusTest: 5, statusSecurity: 6, statusConfig: 2, statusNoConfig: 6}
+
 // ExitStatus is that of `keepalived -t` for the file: 0 for a good one, 5 for one
-// that it complains about, 6 if that is only because scripts are run without
-// enable_script_security, 2 where it gives up reading because a keyword lacks its
-// value. It rests on what the options let Parse ask of the host.
-func (f *File) ExitStatus() int { return f.status }
+// that it complains about, 6 where scripts are run without enable_script_security
+// or a file of includem is not there, 2 where it gives up reading because a keyword
+// lacks its value. It rests on what the options let Parse ask of the host.
+func (f *File) ExitStatus() int { return exitStatus[f.status] }
 
 // Complaints are what `keepalived -t` writes to its standard error, in the order
 // of the file: "(FILE: Line N) Unknown keyword 'x'". The wording is keepalived's
@@ -148,8 +154,8 @@ type reader struct {
 
 // complaint is something that keepalived says.
 type complaint struct {
-	config.Problem     // for its place; Text is keepalived's
-	status         int // what it alone would make of the exit status
+	config.Problem        // for its place; Text is keepalived's
+	status         status // what it alone would make of the exit status
 }
 
 // place is a line of a file.
@@ -165,7 +171,7 @@ func (r *reader) problem(at place, s config.Severity, text, hint string) {
 }
 
 // theirs keeps what keepalived says at a place. Nothing, if that is "".
-func (r *reader) theirs(at place, text string, status int) {
+func (r *reader) theirs(at place, text string, status status) {
 	if text != "" {
 		r.said = append(r.said, complaint{config.Problem{File: at.file, Line: at.line, Text: text}, status})
 	}
@@ -220,8 +226,7 @@ func (r *reader) whole(at place) place { return place{at.file, 0} }
 // maxComplaints bounds what we keep of keepalived's words.
 const maxComplaints = 10000
 
-// judge works out the exit status. keepalived gives up at once where a value is
-// missing, and otherwise remembers the first thing that it complained about.
+// judge works out the exit status, and puts the complaints in order.
 func (r *reader) judge() {
 	places := make([]config.Problem, 0, len(r.said))
 	for _, c := range r.said {
@@ -229,14 +234,7 @@ func (r *reader) judge() {
 			continue
 		}
 		places = append(places, c.Problem)
-		switch {
-		case c.status == statusConfig || r.f.status == statusConfig:
-			r.f.status = statusConfig
-		case c.status == statusTest || r.f.status == statusTest:
-			r.f.status = statusTest
-		default:
-			r.f.status = max(r.f.status, c.status)
-		}
+		r.f.status = max(r.f.status, c.status)
 	}
 	config.SortProblems(places)
 	for _, p := range places[:min(len(places), maxComplaints)] {

@@ -593,6 +593,10 @@ const maxTargets = 1 << 16
 
 func (r *reader) serverGroup(s *stmt) {
 	g := &vsg{place: s.place}
+	if len(s.words) > 2 {
+		r.theirs(s.place, "*** Configuration line starting `***MISSING ***` is missing a parameter at word position 1", statusConfig)
+		r.problem(s.place, config.Error, fmt.Sprintf("virtual_server_group %s: %s is passed over; keepalived does not start with it", s.words[1], config.Quote(s.words[2])), "remove it")
+	}
 	for _, l := range s.body {
 		if e, ok := r.groupEntry(s.arg(1), l); ok {
 			g.entries = append(g.entries, e)

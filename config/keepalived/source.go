@@ -355,10 +355,11 @@ func includes(text string) (pattern string, kind byte, is bool) {
 }
 
 func (l *lines) include(at place, pattern string, kind byte) {
-	// The letters make a missing file a fault for keepalived; without, it is none.
+	// The letters make it a fault for keepalived when a file is missing, or when
+	// none matches; without them it is none.
 	status := statusGood
-	if kind != 0 && kind != 'r' && kind != 'w' {
-		status = statusTest
+	if wild := strings.ContainsAny(pattern, "*?["); kind == 'w' || kind == 'a' || kind == 'm' && !wild {
+		status = statusNoConfig
 	}
 	switch {
 	case l.r.opt.Include == nil:

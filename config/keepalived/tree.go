@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -155,6 +156,9 @@ func (r *reader) statement(sc *scope, top bool) *stmt {
 			s.body, s.below = r.statements(s.kw.in, false)
 		}
 	case s.kw.shape == list:
+		if len(s.words) > 1 && (!top || strings.HasPrefix(name, "static_")) {
+			r.warn(p.place, fmt.Sprintf("Block %s has extra parameters %s ...", name, s.words[1]), fmt.Sprintf("%s: %s is passed over", name, config.Quote(s.words[1])), "")
+		}
 		if r.opens(s, func(text string) bool { return text != "}" && !sc.has(text) }) {
 			s.body, s.below = r.listed(sc, name)
 		}
@@ -175,7 +179,7 @@ func (sc *scope) has(text string) bool {
 // the next piece whether it belongs to it nevertheless.
 func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 	if r.at("{") {
-		s.behind = cmpOr(s.behind, r.pieces[r.next].behind)
+		s.behind = cmp.Or(s.behind, r.pieces[r.next].behind)
 		s.above = append(s.above, r.pieces[r.next].above...)
 		r.next++
 		s.open = true
@@ -192,13 +196,6 @@ func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 	}
 	r.warn(s.place, complains, fmt.Sprintf("%s: the block is missing; it is read as if it were there and empty", s.words[0]), fmt.Sprintf("write %s { }", s.words[0]))
 	return false
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // listed reads the lines of a list.
@@ -290,7 +287,7 @@ func elsewhere(name string) string {
 
 // skipped passes over the block that begins here and keeps it.
 func (s *stmt) skipped(r *reader) {
-	s.behind = cmpOr(s.behind, r.pieces[r.next].behind)
+	s.behind = cmp.Or(s.behind, r.pieces[r.next].behind)
 	s.above = append(s.above, r.pieces[r.next].above...)
 	r.next++
 	s.open = true
