@@ -214,30 +214,33 @@ func (d *kaDaemon) dumps(ctx context.Context) error {
 	}
 }
 
-// service logs what happened to a virtual service, in the peer's words where it
-// has some.
+// service logs what happened to a virtual service. What comes and goes with every
+// check is for those who want details.
 func (d *kaDaemon) service(e ldirector.Event) {
-	text := e.Text
+	if (e.Kind == ldirector.SoftFailure || e.Kind == ldirector.SoftReset) && !d.debug {
+		return
+	}
+	d.log.Print(daemon.Info, kaServiceText(e))
+}
+
+// kaServiceText is the line of an event in the peer's words where it has some.
+func kaServiceText(e ldirector.Event) string {
 	rs, vs := kaServer(e), kaService(e)
 	switch e.Kind {
 	case ldirector.Added:
-		text = fmt.Sprintf("Adding service %s to VS %s", rs, vs)
+		return fmt.Sprintf("Adding service %s to VS %s", rs, vs)
 	case ldirector.Restored:
-		text = fmt.Sprintf("Enabling service %s to VS %s", rs, vs)
+		return fmt.Sprintf("Enabling service %s to VS %s", rs, vs)
 	case ldirector.Deleted:
-		text = fmt.Sprintf("Removing service %s from VS %s", rs, vs)
+		return fmt.Sprintf("Removing service %s from VS %s", rs, vs)
 	case ldirector.Quiesced:
-		text = fmt.Sprintf("Disabling service %s from VS %s", rs, vs)
+		return fmt.Sprintf("Disabling service %s from VS %s", rs, vs)
 	case ldirector.NobodyServes:
-		text = fmt.Sprintf("Lost quorum for VS %s: %s", vs, e.Text)
+		return fmt.Sprintf("Lost quorum for VS %s: %s", vs, e.Text)
 	case ldirector.ServesAgain:
-		text = fmt.Sprintf("Gained quorum for VS %s: %s", vs, e.Text)
-	case ldirector.SoftFailure, ldirector.SoftReset:
-		if !d.debug {
-			return
-		}
+		return fmt.Sprintf("Gained quorum for VS %s: %s", vs, e.Text)
 	}
-	d.log.Print(daemon.Info, text)
+	return e.Text
 }
 
 // kaService is a virtual service as the peer's log has it: [10.0.0.1]:tcp:80.

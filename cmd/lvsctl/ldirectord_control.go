@@ -59,6 +59,12 @@ type eventsAnswer struct {
 type eventAnswer struct {
 	Number uint64 `json:"number"`
 	ldirector.Event
+	// Kind takes the place of the event's own: "transition" is none of a director's.
+	Kind string `json:"kind"`
+	// Instance, Group and State are of a transition.
+	Instance string `json:"instance,omitempty"`
+	Group    string `json:"group,omitempty"`
+	State    string `json:"state,omitempty"`
 }
 
 // routes are what the control socket answers.
@@ -155,7 +161,10 @@ func (d *ldDaemon) serveHandover(w http.ResponseWriter, r *http.Request) {
 	d.end()
 }
 
-func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) {
+func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, d.events) }
+
+// answerEvents tells what happened since a number.
+func answerEvents(w http.ResponseWriter, r *http.Request, ring *eventRing) {
 	var since uint64
 	if text := r.URL.Query().Get("since"); text != "" {
 		var err error
@@ -164,7 +173,7 @@ func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	daemon.Answer(w, http.StatusOK, d.events.since(since), nil)
+	daemon.Answer(w, http.StatusOK, ring.since(since), nil)
 }
 
 // eventRing remembers the last events, keptEvents at least.
@@ -179,13 +188,19 @@ const keptEvents = 1000
 func newEventRing() *eventRing { return &eventRing{next: 1} }
 
 func (r *eventRing) add(e ldirector.Event) {
+	e.Virtual, e.Member = nil, nil // a reload frees them
+	r.put(eventAnswer{Event: e, Kind: e.Kind.String()})
+}
+
+// put gives an event its number.
+func (r *eventRing) put(e eventAnswer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e.Virtual, e.Member = nil, nil // a reload frees them
 	if len(r.last) == 2*keptEvents {
 		r.last = r.last[:copy(r.last, r.last[keptEvents:])]
 	}
-	r.last = append(r.last, eventAnswer{r.next, e})
+	e.Number = r.next
+	r.last = append(r.last, e)
 	r.next++
 }
 

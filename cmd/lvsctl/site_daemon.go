@@ -38,7 +38,8 @@ type siteDaemon struct {
 	notify daemon.Notify
 	state  *daemon.StateFile
 	app    *appliance.Appliance
-	events func(ldirector.Event) // of virtual services; nil: the log has them
+	ring   *eventRing
+	events func(ldirector.Event) // of virtual services; nil: the log has their texts
 
 	greet    func()        // what the log begins with; nil: a line
 	extra    []daemon.Task // of a front end
@@ -71,6 +72,7 @@ func (d *siteDaemon) run(site config.Site) error {
 		d.fault(err)
 		d.saved = siteState{}
 	}
+	d.ring = newEventRing()
 	d.keeps = make(chan func(*siteState), 64)
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
@@ -164,6 +166,10 @@ func (d *siteDaemon) fault(err error) { d.log.Print(daemon.Warning, err.Error())
 
 // report logs what happened to instances.
 func (d *siteDaemon) report(e appliance.Event) {
+	if t := e.Transition; t != nil {
+		d.ring.put(eventAnswer{Event: ldirector.Event{When: e.When, Text: e.Text, Phase: ldirector.Running},
+			Kind: "transition", Instance: e.Instance, Group: e.Group, State: t.To.String()})
+	}
 	if e.Level >= appliance.Debug && !d.debug {
 		return
 	}
@@ -172,6 +178,7 @@ func (d *siteDaemon) report(e appliance.Event) {
 
 // event logs what happened to virtual services.
 func (d *siteDaemon) event(e ldirector.Event) {
+	d.ring.add(e)
 	if d.events != nil {
 		d.events(e)
 		return
@@ -224,6 +231,7 @@ func (d *siteDaemon) control(ctx context.Context) error {
 func (d *siteDaemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.serveStatus)
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, d.ring) })
 	mux.HandleFunc("POST /v1/standby", d.serveMode)
 	mux.HandleFunc("POST /v1/takeover", d.serveMode)
 	mux.HandleFunc("POST /v1/resume", d.serveMode)
