@@ -40,7 +40,10 @@ func (p Problem) String() string {
 	if p.Line > 0 {
 		s = fmt.Sprintf("%s:%d", s, p.Line)
 	}
-	s += ": " + p.Text
+	if s != "" {
+		s += ": "
+	}
+	s += p.Text
 	if p.Hint != "" {
 		s += "; " + p.Hint
 	}

@@ -66,7 +66,7 @@ func (r *reader) address(l *stmt) (config.Address, bool) {
 	p, cut, ok := prefix(l.words[0])
 	if !ok {
 		hint := ""
-		if strings.HasPrefix(l.words[0], "//") || strings.HasPrefix(l.words[0], "<") {
+		if remark(l.words[0]) {
 			hint = `a remark begins with "#"`
 		}
 		r.warn(l.place, fmt.Sprintf("VRRP parsed invalid IP %s. skipping IP...", l.words[0]), fmt.Sprintf("%s: that is no address; the line is passed over", config.Quote(l.words[0])), hint)

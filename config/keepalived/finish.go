@@ -88,16 +88,18 @@ func (r *reader) finishScripts() {
 }
 
 // hasScripts remembers a command for questions about its safety.
-func (r *reader) hasScripts(_ *stmt, c *config.Command) { r.commands = append(r.commands, c.Words[0]) }
+func (r *reader) hasScripts(s *stmt, c *config.Command) {
+	r.commands = append(r.commands, complaint{config.Problem{File: s.file, Line: s.line, Text: c.Words[0]}, 0})
+}
 
 // finishSecurity: keepalived complains of every script that it would run as long
 // as enable_script_security is not there, but only once.
 func (r *reader) finishSecurity() {
-	if r.g.ScriptSecurity || r.opt.Executable == nil {
+	if r.g.ScriptSecurity || r.opt.Executable == nil || r.noLink {
 		return
 	}
-	for _, path := range r.commands {
-		if r.opt.Executable(path) == nil {
+	for _, c := range r.commands {
+		if r.heard(c) && r.opt.Executable(c.Text) == nil {
 			r.theirs(place{}, "SECURITY VIOLATION - scripts are being executed but script_security not enabled.", statusSecurity)
 			return
 		}

@@ -278,19 +278,27 @@ func (r *reader) routerID(s *stmt) {
 		r.warn(s.place, "routerid name missing - ignoring", "router_id has no name; the host's is used", "")
 		return
 	}
-	r.g.RouterID = strings.Join(s.words[1:], " ")
-	if len(s.words) > 2 {
-		r.g.RouterID = s.words[1]
-	}
+	r.g.RouterID = s.words[1]
 }
 
 func (r *reader) mailTo(s *stmt) {
 	for _, l := range s.body {
-		r.g.Mail.To = append(r.g.Mail.To, l.words...)
+		for i, w := range l.words {
+			if remark(w) {
+				r.warn(l.place, "", fmt.Sprintf("notification_email: %s is taken for a remark", config.Quote(strings.Join(l.words[i:], " "))), `a remark begins with "#"`)
+				break
+			}
+			r.g.Mail.To = append(r.g.Mail.To, w)
+		}
 	}
 	if len(s.body) == 0 {
 		r.warn(s.place, "Warning - empty notification_email block", "notification_email names nobody; no mail is sent", "")
 	}
+}
+
+// remark tells the marks of remarks that keepalived does not know.
+func remark(w string) bool {
+	return strings.HasPrefix(w, "//") || strings.HasPrefix(w, "<-") || strings.HasPrefix(w, ";")
 }
 
 func (r *reader) mailFrom(s *stmt) {
@@ -303,13 +311,18 @@ func (r *reader) mailFrom(s *stmt) {
 
 func (r *reader) mailServer(s *stmt) {
 	p := uint16(25)
-	if len(s.words) > 2 {
+	if len(s.words) > 2 && !remark(s.words[2]) {
 		n, ok := port(s.words[2])
 		if !ok || n == 0 {
 			r.warn(s.place, fmt.Sprintf("Invalid smtp server %s %s", s.words[1], s.words[2]), fmt.Sprintf("smtp_server: %s is no port; no mail is sent", config.Quote(s.words[2])), "")
 			return
 		}
 		p = n
+	}
+	if _, literally := literal(s.words[1]); !literally && r.opt.Resolve != nil {
+		if err := r.opt.Resolve(s.words[1]); err != nil {
+			r.warn(s.place, fmt.Sprintf("Invalid smtp server %s %d", s.words[1], p), fmt.Sprintf("smtp_server %s: %v", config.Quote(s.words[1]), err), "")
+		}
 	}
 	r.g.Mail.Server = net.JoinHostPort(s.words[1], fmt.Sprint(p))
 }

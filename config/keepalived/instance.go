@@ -126,12 +126,14 @@ func instanceNotify(r *reader) *config.Notify { return &r.inst.Notify }
 func (r *reader) vrrpInstance(s *stmt) {
 	if len(s.words) != 2 {
 		r.wrong(s.place, "vrrp_instance must have a name", "vrrp_instance needs a name, and one only; it is left out", "write vrrp_instance NAME {")
+		r.passes(s)
 		return
 	}
 	for _, i := range r.instances {
 		if i.Name == s.words[1] {
 			r.wrong(s.place, fmt.Sprintf("vrrp instance %s already defined", i.Name),
 				fmt.Sprintf("vrrp_instance %s is there already, on line %d; this one is left out", i.Name, i.line), "give it another name")
+			r.passes(s)
 			return
 		}
 	}
@@ -511,11 +513,13 @@ func groupNotify(r *reader) *config.Notify { return &r.grp.Notify }
 func (r *reader) syncGroup(s *stmt) {
 	if len(s.words) != 2 {
 		r.wrong(s.place, "vrrp_sync_group must have a name - skipping", "vrrp_sync_group needs a name, and one only; it is left out", "write vrrp_sync_group NAME {")
+		r.passes(s)
 		return
 	}
 	for _, g := range r.groups {
 		if g.Name == s.words[1] {
 			r.wrong(s.place, fmt.Sprintf("vrrp sync group %s already defined", g.Name), fmt.Sprintf("vrrp_sync_group %s is there already, on line %d; this one is left out", g.Name, g.line), "")
+			r.passes(s)
 			return
 		}
 	}
@@ -674,6 +678,10 @@ func (r *reader) command(s *stmt, runAs bool) *config.Command {
 		return nil
 	}
 	c := &config.Command{Words: argv, Source: s.source()}
+	if opensFile(ws[1]) {
+		c.Words = []string{"/bin/sh", "-c", ws[1]}
+		return c
+	}
 	switch {
 	case runAs && len(ws) > 2:
 		c.User = ws[2]
@@ -688,6 +696,13 @@ func (r *reader) command(s *stmt, runAs bool) *config.Command {
 	}
 	r.hasScripts(s, c)
 	return c
+}
+
+// opensFile tells keepalived's oldest kind of script: "</dev/tcp/HOST/PORT" asks
+// a shell to open a file, and is well when it can.
+func opensFile(command string) bool {
+	rest, is := strings.CutPrefix(command, "<")
+	return is && strings.HasPrefix(strings.TrimLeft(rest, blanks), "/")
 }
 
 func notify(of func(*reader) *config.Notify, field func(*config.Notify) **config.Command) *keyword {

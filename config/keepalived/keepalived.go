@@ -13,6 +13,7 @@ package keepalived
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -33,8 +34,12 @@ type Options struct {
 	Instance string
 	// HasLink tells whether this host has an interface. nil: not asked.
 	HasLink func(name string) bool
-	// Executable tells why a program cannot be run. nil: not asked.
+	// Executable tells why a program cannot be run; one without a slash is to be
+	// looked for as a shell does. nil: not asked.
 	Executable func(path string) error
+	// Resolve tells why a host name has no address. Only that of a mail server is
+	// asked for: all else has to be an address. nil: not asked.
+	Resolve func(name string) error
 }
 
 // Text is a file that is included.
@@ -123,8 +128,9 @@ type reader struct {
 	lowerDelay  *time.Duration
 	lowerRepeat *int
 
-	noLink   bool // an interface is not there
-	commands []string
+	noLink   bool                  // an interface is not there
+	passed   []pass                // blocks that keepalived passes over
+	commands []complaint           // the programs that are run, in place of keepalived's words
 	targets  int                   // of groups of services
 	checks   map[string]check.Spec // by ID
 
@@ -176,6 +182,22 @@ func (r *reader) wrong(at place, theirs, text, hint string) {
 	r.problem(at, config.Error, text, hint)
 }
 
+// pass is a block that we read and keepalived passes over, so that it complains of
+// nothing in it.
+type pass struct {
+	file     string
+	from, to int // lines behind the first one, and to the last
+}
+
+// passes notes that keepalived does not look into a statement's block.
+func (r *reader) passes(s *stmt) {
+	r.passed = append(r.passed, pass{s.file, s.line, s.end.line})
+}
+
+func (r *reader) heard(c complaint) bool {
+	return !slices.ContainsFunc(r.passed, func(p pass) bool { return p.file == c.File && p.from < c.Line && c.Line <= p.to })
+}
+
 // whole is a place where keepalived does not know the line any more.
 func (r *reader) whole(at place) place { return place{at.file, 0} }
 
@@ -185,9 +207,12 @@ const maxComplaints = 10000
 // judge works out the exit status. keepalived gives up at once where a value is
 // missing, and otherwise remembers the first thing that it complained about.
 func (r *reader) judge() {
-	places := make([]config.Problem, len(r.said))
-	for i, c := range r.said {
-		places[i] = c.Problem
+	places := make([]config.Problem, 0, len(r.said))
+	for _, c := range r.said {
+		if !r.heard(c) {
+			continue
+		}
+		places = append(places, c.Problem)
 		switch {
 		case c.status == statusConfig || r.f.status == statusConfig:
 			r.f.status = statusConfig

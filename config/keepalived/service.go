@@ -268,7 +268,9 @@ func (r *reader) virtualServer(s *stmt) {
 	r.svc = nil
 	if ok {
 		r.services = append(r.services, v)
+		return
 	}
+	r.passes(s)
 }
 
 func (r *reader) ofAddress(v *service, s *stmt) bool {
@@ -540,6 +542,7 @@ func (r *reader) realServer(s *stmt) {
 		}
 		r.wrong(s.place, fmt.Sprintf("Invalid real server ip address/port %s/%s - skipping", s.arg(1), s.arg(2)),
 			fmt.Sprintf("real_server %s: an address and a port number are needed; it is left out", config.Quote(re.text)), "write real_server ADDRESS PORT {")
+		r.passes(s)
 	}
 	r.real = re
 	r.mean(s.body)

@@ -38,11 +38,12 @@ type lines struct {
 	above  []string
 	files  int
 	bytes  int
-	nested []string // the files that are being read
+	nested []string        // the files that are being read
+	mended map[string]bool // files with wide blanks
 }
 
 func (r *reader) split(name, text string) (pieces []piece, below []string) {
-	l := &lines{r: r, defs: map[string]string{"_INSTANCE": r.opt.Instance, "_HASH": "#", "_BANG": "!"}}
+	l := &lines{r: r, mended: map[string]bool{}, defs: map[string]string{"_INSTANCE": r.opt.Instance, "_HASH": "#", "_BANG": "!"}}
 	if wd, err := os.Getwd(); err == nil {
 		l.defs["_PWD"] = wd
 	}
@@ -65,6 +66,7 @@ func (l *lines) file(name, text string) {
 	for i := 0; i < len(all); i++ {
 		at := place{name, i + 1}
 		line, comment := l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line = l.plainBlanks(at, line)
 		if isMacro(line) {
 			i = l.macro(at, all, i)
 			continue
@@ -106,6 +108,38 @@ func (l *lines) decomment(at place, s string) (line, comment string) {
 		l.r.warn(at, fmt.Sprintf("Unterminated quote '%s'", s), "a quote is opened and not closed on the line", "close it before the end of the line")
 	}
 	return strings.TrimRight(b.String(), blanks), ""
+}
+
+// wide are the blanks of web pages and word processors, which keepalived takes
+// for letters.
+const wide = "\u00a0\u2002\u2003\u2009\u200b\u202f\u3000\ufeff"
+
+// plainBlanks makes ordinary blanks of them outside of quotes.
+func (l *lines) plainBlanks(at place, line string) string {
+	if !strings.ContainsAny(line, wide) {
+		return line
+	}
+	quoted, changed := false, false
+	mended := strings.Map(func(c rune) rune {
+		if c == '"' {
+			quoted = !quoted
+		}
+		if quoted || !strings.ContainsRune(wide, c) {
+			return c
+		}
+		changed = true
+		return ' '
+	}, line)
+	if !changed {
+		return line
+	}
+	first, _, _ := cutBlank(line)
+	l.r.theirs(at, fmt.Sprintf("Unknown keyword '%s'", first), statusTest)
+	if !l.mended[at.file] {
+		l.mended[at.file] = true
+		l.r.problem(at, config.Warning, "here and below there are blanks that keepalived takes for letters, as web pages have them; they are read as blanks", "write the file with ordinary blanks")
+	}
+	return strings.Trim(mended, blanks)
 }
 
 // line reads a line without its comment.

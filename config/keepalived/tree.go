@@ -18,6 +18,7 @@ type stmt struct {
 	body  []*stmt  // of a block or list
 	loose []piece  // between the braces of what is not known
 	below []string // comments in front of the closing brace
+	end   place    // of its last line
 }
 
 // arg is a word behind the keyword, counted from 1, or "".
@@ -149,6 +150,7 @@ func (r *reader) statement(sc *scope, top bool) *stmt {
 		r.warn(p.place, "Unexpected '{' - ignoring", fmt.Sprintf("%s has no block; what is in the braces is passed over", name), "")
 		s.skipped(r)
 	}
+	s.end = r.pieces[r.next-1].place
 	return s
 }
 

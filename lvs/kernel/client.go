@@ -46,10 +46,16 @@ type Client struct {
 
 	out   encoder
 	in    []byte // receive memory, shared by questions and batches
+	room  int    // bytes of it that one part of an answer may fill
 	moby  mobyHandle
 	plain bool // never moby
 
-	scratch []lvs.DestinationState // grows once, not for each service
+	// What would be allocated anew for each service otherwise.
+	scratch []lvs.DestinationState
+	parts   struct {
+		bufs  [2][]byte
+		sizes [2]int
+	}
 }
 
 // An Option changes how [Open] opens.
@@ -121,7 +127,7 @@ func Open(opts ...Option) (*Client, error) {
 
 // newClient is the second door: tests enter here with a scripted conn.
 func newClient(c conn) *Client {
-	return &Client{conn: c, patience: replyPatience}
+	return &Client{conn: c, patience: replyPatience, room: dumpBuffer}
 }
 
 func dial(nsPath string) (conn, error) {

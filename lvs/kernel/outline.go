@@ -26,7 +26,7 @@ import (
 // tableFile is the table as text, of the reading thread's network namespace.
 const tableFile = "/proc/thread-self/net/ip_vs"
 
-// The room an outline starts with. The kernel tells no counts beforehand, and to
+// The room a view starts with. The kernel tells no counts beforehand, and to
 // grow means to touch more memory: 5 pages for each one kept. What is reserved
 // and not used is never touched.
 const (
@@ -50,10 +50,11 @@ func (c *Client) View(d lvs.Detail) (lvs.View, error) {
 		}
 		// Whatever is wrong with the text: netlink needs none, and reports its own errors.
 	}
-	list, err := c.services()
+	list, err := c.services(make(lvs.State, 0, reserveServices))
 	if err != nil {
 		return lvs.View{}, refusal("read the services", err, nil)
 	}
+	c.readSmall()
 	return lvs.View{Services: list, Destinations: func(i int) ([]lvs.DestinationState, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -64,7 +65,10 @@ func (c *Client) View(d lvs.Detail) (lvs.View, error) {
 // viewed reads destinations into the client's scratch memory.
 func (c *Client) viewed(k lvs.Key) ([]lvs.DestinationState, error) {
 	list, err := c.destinations(k)
-	return list, refusal("read the destinations of "+k.String(), err, nil)
+	if err != nil {
+		return nil, refusal("read the destinations of "+k.String(), err, nil)
+	}
+	return list, nil
 }
 
 func (c *Client) outlined(o *outline, i int) ([]lvs.DestinationState, error) {
@@ -84,7 +88,7 @@ func (c *Client) outlined(o *outline, i int) ([]lvs.DestinationState, error) {
 // two agree only if nobody added or deleted a service in between, so one dump is
 // enough, whatever number of parts it came in.
 func (c *Client) outline() (*outline, error) {
-	list, _, err := c.dumpServices(reserveServices)
+	list, _, err := c.dumpServices(make(lvs.State, 0, reserveServices))
 	if err != nil {
 		return nil, err
 	}

@@ -673,6 +673,32 @@ func TestViewBesideAnotherNamespace(t *testing.T) {
 	}
 }
 
+// A view reads destinations into small buffers first. Those of 60 fit a large one,
+// those of 200 come in parts there too.
+func TestViewOfManyDestinations(t *testing.T) {
+	newHost(t)
+	c := open(t)
+	for i, n := range []int{3, 60, 200, 3} {
+		svc := lvs.NewService(lvs.Marked(uint32(i+1), lvs.IPv4), "rr")
+		cs := []lvs.Change{{Op: lvs.AddService, Service: svc}}
+		for d := range n {
+			cs = append(cs, lvs.Change{Op: lvs.AddDestination, Service: svc, Destination: lvs.Destination{
+				Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, byte(i), byte(d + 1)}), 80), Method: lvs.Gate, Weight: 1,
+			}})
+		}
+		do(t, c, cs...)
+	}
+	want, err := c.State()
+	must(t, err)
+	for range 2 { // the second view begins where the first left its buffers
+		v, err := c.View(lvs.Full)
+		must(t, err)
+		if got := seen(t, v); !reflect.DeepEqual(got, want) {
+			t.Errorf("the view is\n%v\nwant\n%v", got, want)
+		}
+	}
+}
+
 // The file is that of the client's namespace, not of the thread that reads it.
 func TestOutlineStaysInItsNamespace(t *testing.T) {
 	newHost(t)

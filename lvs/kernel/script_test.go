@@ -447,7 +447,7 @@ func TestFamilyChanges(t *testing.T) {
 		}
 		return []event{datagram(verdict(ms[0], unix.ENOENT))}
 	})
-	if s, err := c.services(); err != nil || len(s) != 1 || c.family != 31 {
+	if s, err := c.services(nil); err != nil || len(s) != 1 || c.family != 31 {
 		t.Errorf("%v, %v", s, err)
 	}
 }

@@ -28,7 +28,7 @@ func (c *Client) Read() (lvs.Table, error) {
 func (c *Client) State() (lvs.State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	list, err := c.services()
+	list, err := c.services(nil)
 	if err != nil {
 		return nil, refusal("read the services", err, nil)
 	}
@@ -81,14 +81,17 @@ func serviceIn(b []byte) (lvs.ServiceState, error) {
 	return decodeService(v)
 }
 
-// services dumps the services until the list can be believed.
-func (c *Client) services() (lvs.State, error) {
-	var seen lvs.State
+// services dumps the services until the list can be believed. It puts them into
+// the memory that it is given.
+func (c *Client) services(list lvs.State) (lvs.State, error) {
+	var seen []lvs.Key
 	for try := range dumpTries {
-		list, whole, err := c.dumpServices(len(seen))
+		var whole bool
+		var err error
+		list, whole, err = c.dumpServices(list[:0])
 		if err == syscall.Errno(unix.ENOENT) && try == 0 && c.resolve() == nil {
 			// The module was unloaded and loaded again: the family is another.
-			list, whole, err = c.dumpServices(0)
+			list, whole, err = c.dumpServices(list[:0])
 		}
 		if err != nil {
 			return nil, err
@@ -99,14 +102,14 @@ func (c *Client) services() (lvs.State, error) {
 		if try == dumpTries-1 {
 			return c.addUndeleted(list, seen)
 		}
-		seen = list
+		seen = serviceKeys(list)
 	}
 	panic("unreachable")
 }
 
 // dumpServices dumps the services once. A dump that came in one part is whole.
-func (c *Client) dumpServices(expect int) (list lvs.State, whole bool, err error) {
-	list = make(lvs.State, 0, expect)
+func (c *Client) dumpServices(list lvs.State) (_ lvs.State, whole bool, err error) {
+	c.room = dumpBuffer
 	seq := c.question(cmdGetService, unix.NLM_F_DUMP)
 	c.out.end()
 	a, err := c.ask(seq, func(b []byte) error {
@@ -119,22 +122,30 @@ func (c *Client) dumpServices(expect int) (list lvs.State, whole bool, err error
 
 func (a answer) whole() bool { return a.parts <= 1 && !a.interrupted }
 
-func sameServices(a, b lvs.State) bool {
-	return slices.EqualFunc(a, b, func(x, y lvs.ServiceState) bool { return x.Key == y.Key })
+func serviceKeys(list lvs.State) []lvs.Key {
+	keys := make([]lvs.Key, len(list))
+	for i := range list {
+		keys[i] = list[i].Key
+	}
+	return keys
+}
+
+func sameServices(seen []lvs.Key, list lvs.State) bool {
+	return slices.EqualFunc(seen, list, func(k lvs.Key, s lvs.ServiceState) bool { return k == s.Key })
 }
 
 // addUndeleted is for a table that changes faster than it can be dumped: what
 // the last dump lacks and the one before had is asked for one by one.
-func (c *Client) addUndeleted(list, before lvs.State) (lvs.State, error) {
+func (c *Client) addUndeleted(list lvs.State, before []lvs.Key) (lvs.State, error) {
 	have := make(map[lvs.Key]bool, len(list))
 	for _, s := range list {
 		have[s.Key] = true
 	}
-	for _, s := range before {
-		if have[s.Key] {
+	for _, k := range before {
+		if have[k] {
 			continue
 		}
-		s, err := c.service(s.Key)
+		s, err := c.service(k)
 		if err == syscall.Errno(unix.ESRCH) {
 			continue
 		}
@@ -161,6 +172,7 @@ func (c *Client) destinations(k lvs.Key) ([]lvs.DestinationState, error) {
 			return list, nil
 		}
 		seen = slices.Clone(list)
+		c.room = dumpBuffer
 	}
 	return seen, nil
 }

@@ -1,0 +1,170 @@
+// Package dialects knows all languages that a site can be written in: which one
+// a file is in, and what several files say together.
+package dialects
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/keepalived"
+	"github.com/lvsctl/lvsctl/config/ldirectord"
+	"github.com/lvsctl/lvsctl/config/rules"
+	"github.com/lvsctl/lvsctl/lvs/ipvsadm"
+)
+
+// Host is what the reading of files may ask. The zero value asks nobody: names
+// stay names, and what depends on this host is left open.
+type Host struct {
+	// Node is the host's name, as uname -n prints it.
+	Node string
+	// Online looks names up, with LinkOf and Own for addresses.
+	Online bool
+	// LinkOf names the interface in whose subnet an address is, "" if none is.
+	LinkOf func(netip.Addr) string
+	// Own tells whether an address is one of this host's.
+	Own func(netip.Addr) bool
+	// HasLink tells whether there is an interface of a name.
+	HasLink func(string) bool
+}
+
+// text is a file as it was found.
+type text struct {
+	name string
+	data []byte
+	mode fs.FileMode
+}
+
+// part is what a file, or several that belong together, say.
+type part struct {
+	site     config.Site
+	problems []config.Problem
+	// outside are the settings of a daemon that no other dialect knows of.
+	outside []config.Problem
+}
+
+// dialect is one language. Another one is another line of table.
+type dialect struct {
+	name string
+	// marks tells whether a line, with its words, is one that a file in this
+	// language would have.
+	marks func(line string, words []string) bool
+	// read reads one file. nil: files of this dialect are read together, as
+	// heartbeat's are.
+	read func(ctx context.Context, t text, h Host) part
+	// write writes a site. nil: nothing is translated into this dialect.
+	write func(w io.Writer, s config.Site) error
+	// looks are the rules of config/lint that reading a file applies itself, in
+	// the dialect's own words.
+	looks []string
+}
+
+// table is in the order in which a tie between dialects is decided.
+func table() []dialect {
+	return []dialect{
+		{name: "rules", marks: marksRules, read: readRules, write: rules.Write},
+		{name: "ldirectord", marks: marksLdirectord, read: readLdirectord, write: ldirectord.Write, looks: []string{"forward-port", "real-twice"}},
+		{name: "keepalived", marks: marksKeepalived, read: readKeepalived, looks: []string{"real-twice"}},
+		{name: haCf, marks: marksHaCf},
+		{name: haresources, marks: marksHaresources, looks: []string{"vip-twice"}},
+		{name: authkeys, marks: marksAuthkeys},
+	}
+}
+
+// Looks tells whether reading a file of a dialect applies a rule of config/lint
+// itself.
+func Looks(name, rule string) bool {
+	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == name })
+	return i >= 0 && slices.Contains(table()[i].looks, rule)
+}
+
+// The three files of heartbeat.
+const (
+	haCf        = "ha.cf"
+	haresources = "haresources"
+	authkeys    = "authkeys"
+)
+
+// Names are the dialects that a file can be said to be in.
+func Names() []string {
+	var names []string
+	for _, d := range table() {
+		names = append(names, d.name)
+	}
+	return names
+}
+
+// Targets are the dialects that a site can be written in.
+func Targets() []string {
+	var names []string
+	for _, d := range table() {
+		if d.write != nil {
+			names = append(names, d.name)
+		}
+	}
+	return names
+}
+
+// Translate writes a site in a dialect. The problems say what that dialect could
+// not say: they come from reading again what was written.
+func Translate(w io.Writer, target string, s config.Site) ([]config.Problem, error) {
+	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == target && d.write != nil })
+	if i < 0 {
+		return nil, fmt.Errorf("dialect %q: nothing is translated into it; there is %s", target, strings.Join(Targets(), ", "))
+	}
+	d := table()[i]
+	var b bytes.Buffer
+	if err := d.write(&b, s); err != nil {
+		return nil, err
+	}
+	again := d.read(context.Background(), text{name: "what was written", data: b.Bytes()}, Host{})
+	lost := config.Lost(s, again.site)
+	for _, p := range again.problems {
+		if p.Severity == config.Error {
+			return nil, fmt.Errorf("what was written cannot be read: %v", p)
+		}
+	}
+	_, err := w.Write(b.Bytes())
+	return lost, err
+}
+
+func readRules(_ context.Context, t text, h Host) part {
+	var opt rules.Options
+	if h.Online {
+		opt.Names = new(ipvsadm.SystemNames)
+	}
+	site, problems := rules.Parse(t.name, t.data, opt)
+	return part{site: site, problems: problems}
+}
+
+func readLdirectord(ctx context.Context, t text, h Host) part {
+	opt := ldirectord.Options{Lenient: true, Hostname: h.Node}
+	if h.Online {
+		opt.Resolver = ldirectord.System(ctx)
+	}
+	f, problems := ldirectord.Parse(t.name, t.data, opt)
+	p := part{site: f.Site(), problems: problems}
+	for _, l := range f.Lines {
+		if l.Kind == ldirectord.Global && slices.Contains(daemonSettings, l.Key) {
+			p.outside = append(p.outside, config.Problem{File: t.name, Line: l.Number, Severity: config.Warning,
+				Text: l.Key + " is a setting of ldirectord's daemon, and is left out"})
+		}
+	}
+	return p
+}
+
+// readKeepalived reads included files too.
+func readKeepalived(_ context.Context, t text, h Host) part {
+	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink}
+	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
+	f, problems := keepalived.Parse(t.name, t.data, opt)
+	return part{site: f.Site(), problems: problems}
+}
+
+var daemonSettings = []string{"autoreload", "callback", "execute", "logfile", "maintenancedir", "supervised"}

@@ -1,0 +1,261 @@
+package dialects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
+)
+
+// Options say how to load.
+type Options struct {
+	// Dialect is that of all files; empty: told by content.
+	Dialect string
+	Host    Host
+	// Stdin is what the file "-" stands for.
+	Stdin io.Reader
+}
+
+// Loaded is what files say together.
+type Loaded struct {
+	Site config.Site
+	// Problems are those of the files and the contradictions between them, sorted.
+	Problems []config.Problem
+	// Outside are settings of one dialect's daemon that a site has no place for.
+	Outside []config.Problem
+	Files   []Read
+	// Cluster is what heartbeat's files say; nil if there are none.
+	Cluster *heartbeat.Cluster
+}
+
+// Read is a file that was read, and in which dialect.
+type Read struct{ Name, Dialect string }
+
+// ErrDialect says that a file's dialect cannot be told.
+var ErrDialect = errors.New("its content does not tell what it is")
+
+// Load reads files and folders into one site. Of a folder it reads ha.cf,
+// haresources, authkeys and the configurations of ldirectord that these name,
+// and otherwise every *.cf, *.conf and *.rules. What is wrong in a file is among
+// the problems; an error says that one cannot be read at all.
+func Load(ctx context.Context, paths []string, opt Options) (*Loaded, error) {
+	if opt.Dialect != "" && !slices.Contains(Names(), opt.Dialect) {
+		return nil, fmt.Errorf("dialect %q: there is %s", opt.Dialect, strings.Join(Names(), ", "))
+	}
+	l := &loader{ctx: ctx, opt: opt, out: &Loaded{}}
+	for _, p := range paths {
+		if err := l.path(p); err != nil {
+			return nil, err
+		}
+	}
+	l.heartbeat()
+	l.finish()
+	return l.out, nil
+}
+
+type loader struct {
+	ctx   context.Context
+	opt   Options
+	out   *Loaded
+	parts []part
+	beat  heartbeat.Files
+	dir   string // of heartbeat's files
+	seen  []string
+}
+
+// maxFile bounds what is read of a file: far more than any site needs.
+const maxFile = 16 << 20
+
+// path reads a file or a folder.
+func (l *loader) path(name string) error {
+	if name == "-" {
+		data, err := io.ReadAll(io.LimitReader(l.opt.Stdin, maxFile+1))
+		if err != nil {
+			return fmt.Errorf("standard input: %w", err)
+		}
+		return l.file(text{name: "stdin", data: data})
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return l.folder(name)
+	}
+	t, err := readText(name)
+	if err != nil {
+		return err
+	}
+	return l.file(t)
+}
+
+func readText(name string) (text, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return text{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return text{}, err
+	}
+	if mode := info.Mode(); mode.IsDir() || mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0 {
+		return text{}, fmt.Errorf("%s: not a file", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return text{}, err
+	}
+	return text{name: name, data: data, mode: info.Mode().Perm()}, nil
+}
+
+func (l *loader) folder(name string) error {
+	names, err := inFolder(name)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("%s: no configuration is in it; looked for %s, and *.cf, *.conf, *.rules", name, strings.Join(beatFiles, ", "))
+	}
+	for _, n := range names {
+		if err := l.path(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var beatFiles = []string{haCf, haresources, authkeys}
+
+// inFolder are the files to read of a folder. Where heartbeat's are, what they
+// name is read, and no copies that lie beside it.
+func inFolder(name string) ([]string, error) {
+	var names []string
+	for _, base := range beatFiles {
+		if full := filepath.Join(name, base); isFile(full) {
+			names = append(names, full)
+		}
+	}
+	if len(names) > 0 {
+		return names, nil
+	}
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		full := filepath.Join(name, e.Name())
+		if e.Name()[0] != '.' && (ext == ".cf" || ext == ".conf" || ext == ".rules") && isFile(full) {
+			names = append(names, full)
+		}
+	}
+	return names, nil
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// file reads one file; those of heartbeat wait until all are there.
+func (l *loader) file(t text) error {
+	if slices.Contains(l.seen, t.name) {
+		return nil
+	}
+	l.seen = append(l.seen, t.name)
+	if len(t.data) > maxFile {
+		return fmt.Errorf("%s: larger than %d MiB", t.name, maxFile>>20)
+	}
+	name := l.opt.Dialect
+	if name == "" {
+		name = detect(t)
+	}
+	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == name })
+	if i < 0 {
+		return fmt.Errorf("%s: %w; name it with --dialect %s", t.name, ErrDialect, strings.Join(Names(), "|"))
+	}
+	l.out.Files = append(l.out.Files, Read{t.name, name})
+	if read := table()[i].read; read != nil {
+		l.parts = append(l.parts, read(l.ctx, t, l.opt.Host))
+		return nil
+	}
+	l.dir = filepath.Dir(t.name)
+	f := map[string]*heartbeat.File{haCf: &l.beat.HaCf, haresources: &l.beat.Haresources, authkeys: &l.beat.Authkeys}[name]
+	if f.Name != "" {
+		return fmt.Errorf("%s: there is a %s already, %s; a cluster has one", t.name, name, f.Name)
+	}
+	*f = heartbeat.File{Name: t.name, Text: t.data, Mode: t.mode}
+	return nil
+}
+
+// heartbeat reads the three files together, and the configurations of ldirectord
+// that they name.
+func (l *loader) heartbeat() {
+	if l.dir == "" {
+		return
+	}
+	h := l.opt.Host
+	node := ""
+	if h.Online {
+		node = h.Node
+	}
+	c, problems := heartbeat.Parse(l.beat, heartbeat.Options{Node: node, LinkOf: h.LinkOf, Own: h.Own})
+	l.out.Cluster = c
+	l.parts = append(l.parts, part{site: c.Site(), problems: problems})
+	for _, w := range c.Ldirectord() {
+		l.ldirectord(w)
+	}
+}
+
+// ldirectord finds a configuration as ldirectord does: as given, in the folder of
+// heartbeat's files, in conf below it.
+func (l *loader) ldirectord(w heartbeat.Wanted) {
+	if l.hasDialect("ldirectord") {
+		return // it was given by name
+	}
+	for _, name := range []string{filepath.Join(l.dir, w.Config), filepath.Join(l.dir, "conf", w.Config), w.Config} {
+		if !isFile(name) || w.Config != filepath.Base(w.Config) && name != w.Config {
+			continue
+		}
+		t, err := readText(name)
+		if err != nil {
+			continue // the next one may be readable; else it is said below
+		}
+		if slices.Contains(l.seen, name) {
+			return
+		}
+		l.seen = append(l.seen, name)
+		l.out.Files = append(l.out.Files, Read{name, "ldirectord"})
+		l.parts = append(l.parts, readLdirectord(l.ctx, t, l.opt.Host))
+		return
+	}
+	l.out.Problems = append(l.out.Problems, config.Problem{File: w.Source.File, Line: w.Source.Line, Severity: config.Error,
+		Text: "ldirectord: its configuration " + w.Config + " is not there",
+		Hint: "put it into " + l.dir + ", or name another one with ldirectord::FILE"})
+}
+
+func (l *loader) hasDialect(name string) bool {
+	return slices.ContainsFunc(l.out.Files, func(r Read) bool { return r.Dialect == name })
+}
+
+func (l *loader) finish() {
+	sites := make([]config.Site, len(l.parts))
+	for i, p := range l.parts {
+		sites[i] = p.site
+		l.out.Problems = append(l.out.Problems, p.problems...)
+		l.out.Outside = append(l.out.Outside, p.outside...)
+	}
+	site, contradictions := config.Merge(sites...)
+	l.out.Site = site
+	l.out.Problems = append(l.out.Problems, contradictions...)
+	config.SortProblems(l.out.Problems)
+}

@@ -1,0 +1,240 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/ldirector/check"
+	"github.com/lvsctl/lvsctl/lvs"
+)
+
+// Lost says what of a site is not there, or is another thing, in what became of
+// it when it was written in some dialect and read again. Each is a warning at the
+// place in want. Names, places and the IDs of checks do not count.
+func Lost(want, got Site) []Problem {
+	var l losses
+	for _, v := range want.Virtuals {
+		l.virtual(v, got)
+	}
+	l.site(want, got)
+	SortProblems(l.problems)
+	return l.problems
+}
+
+type losses struct {
+	problems []Problem
+	count    []int
+}
+
+func (l *losses) say(at ldirector.Source, format string, args ...any) {
+	l.problems = append(l.problems, Problem{File: at.File, Line: at.Line, Severity: Warning, Text: fmt.Sprintf(format, args...)})
+}
+
+func (l *losses) virtual(v ldirector.Virtual, site Site) {
+	got, there := site.Virtual(v.Service.Key)
+	if !there {
+		l.say(v.Source, "%v is left out", v.Service.Key)
+		return
+	}
+	what := v.Service.Key.String() + ": "
+	for _, d := range differences("", reflect.ValueOf(v.Service), reflect.ValueOf(got.Service), nil) {
+		l.say(v.Source, "%s%s", what, d)
+	}
+	skip := []string{"Service", "Members", "Name", "Comment"}
+	for _, d := range differences("", reflect.ValueOf(v), reflect.ValueOf(got), skip) {
+		l.say(v.Source, "%s%s", what, d)
+	}
+	said := map[string]int{} // what is so of several servers is said once
+	for _, m := range v.Members {
+		for _, text := range lostMember(m, got) {
+			if i, before := said[text]; before {
+				l.count[i]++
+				continue
+			}
+			said[text] = len(l.problems)
+			l.say(m.Source, "%s%s", what, text)
+			for len(l.count) < len(l.problems) {
+				l.count = append(l.count, 1)
+			}
+		}
+	}
+	for _, i := range said {
+		if n := l.count[i]; n > 1 {
+			l.problems[i].Text += fmt.Sprintf(" (%d servers)", n)
+		}
+	}
+}
+
+func lostMember(m ldirector.Member, v ldirector.Virtual) []string {
+	i := slices.IndexFunc(v.Members, func(o ldirector.Member) bool { return o.Destination.Addr == m.Destination.Addr })
+	if i < 0 {
+		return []string{fmt.Sprintf("server %v is left out", m.Destination.Addr)}
+	}
+	got := v.Members[i]
+	var all []string
+	for _, d := range differences("", reflect.ValueOf(m.Destination), reflect.ValueOf(got.Destination), nil) {
+		all = append(all, "a server's "+d)
+	}
+	if m.Off != got.Off {
+		all = append(all, fmt.Sprintf("server %v is kept out, and then is not", m.Destination.Addr))
+	}
+	if m.Inhibit != got.Inhibit {
+		all = append(all, "a server's own inhibit_on_failure is lost")
+	}
+	return append(all, lostChecks(m.Checks, got.Checks)...)
+}
+
+func lostChecks(want, got []check.Spec) []string {
+	switch {
+	case len(got) == 0 && len(want) > 0:
+		return []string{"the check (" + probeName(want[0]) + ") is lost"}
+	case len(want) == 0 && len(got) > 0:
+		return []string{"a check (" + probeName(got[0]) + ") comes in"}
+	case len(want) > len(got):
+		return []string{fmt.Sprintf("of %d checks of a server %d are left", len(want), len(got))}
+	}
+	var all []string
+	for i, w := range want {
+		g := got[i]
+		if reflect.TypeOf(w.Probe) != reflect.TypeOf(g.Probe) {
+			all = append(all, fmt.Sprintf("the check (%s) becomes another one (%s)", probeName(w), probeName(g)))
+			continue
+		}
+		for _, d := range differences("", reflect.ValueOf(w), reflect.ValueOf(g), []string{"ID", "Probe", "Initial"}) {
+			all = append(all, "the check's "+d)
+		}
+		for _, d := range differences("", reflect.ValueOf(w.Probe), reflect.ValueOf(g.Probe), nil) {
+			all = append(all, probeName(w)+": "+d)
+		}
+	}
+	return all
+}
+
+func probeName(s check.Spec) string { return strings.ToLower(reflect.TypeOf(s.Probe).Name()) }
+
+// site compares what is not a virtual service.
+func (l *losses) site(want, got Site) {
+	for _, in := range want.Instances {
+		i := slices.IndexFunc(got.Instances, func(o Instance) bool { return o.VRID == in.VRID && o.Link == in.Link && o.IPv6 == in.IPv6 })
+		if i < 0 {
+			l.say(in.Origin, "virtual router %s is left out, and nothing raises its addresses", in.Name)
+			continue
+		}
+		for _, d := range differences("", reflect.ValueOf(in), reflect.ValueOf(got.Instances[i]), []string{"Name"}) {
+			l.say(in.Origin, "instance %s: %s", in.Name, d)
+		}
+	}
+	for _, s := range want.Scripts {
+		i := slices.IndexFunc(got.Scripts, func(o Script) bool { return o.Name == s.Name })
+		if i < 0 {
+			l.say(s.Source, "script %s is left out", s.Name)
+			continue
+		}
+		for _, d := range differences("", reflect.ValueOf(s), reflect.ValueOf(got.Scripts[i]), nil) {
+			l.say(s.Source, "script %s: %s", s.Name, d)
+		}
+	}
+	for _, g := range want.Groups {
+		if !slices.ContainsFunc(got.Groups, func(o Group) bool { return o.Name == g.Name && sameButPlaces(o, g) }) {
+			l.say(g.Source, "sync group %s is lost, or not the same", g.Name)
+		}
+	}
+	for _, y := range want.Sync {
+		if !slices.ContainsFunc(got.Sync, func(o Sync) bool { return sameButPlaces(o, y) }) {
+			l.say(y.Source, "the sync daemon on %s is lost, or not the same", y.Daemon.Interface)
+		}
+	}
+	if want.Timeouts != (lvs.Timeouts{}) && want.Timeouts != got.Timeouts {
+		l.say(ldirector.Source{}, "the timeouts of connections are lost")
+	}
+	if len(want.ServeOn) > 0 && !slices.Equal(want.ServeOn, got.ServeOn) {
+		at := ldirector.Source{}
+		for _, in := range want.Instances {
+			if in.Name == want.ServeOn[0] {
+				at = in.Origin
+			}
+		}
+		l.say(at, "that services are there only where %s is master is lost", strings.Join(want.ServeOn, " or "))
+	}
+}
+
+// differences says in which fields two values of a type differ, places apart.
+func differences(path string, a, b reflect.Value, skip []string) []string {
+	if equal(a, b) {
+		return nil
+	}
+	if a.Kind() != reflect.Struct || !exported(a.Type()) {
+		return []string{fmt.Sprintf("%s %s is lost%s", path, plain(a), instead(b))}
+	}
+	var all []string
+	for i := range a.NumField() {
+		f := a.Type().Field(i)
+		if slices.Contains(skip, f.Name) {
+			continue
+		}
+		name := words(f.Name)
+		if f.Anonymous {
+			name = ""
+		}
+		all = append(all, differences(strings.TrimSpace(path+" "+name), a.Field(i), b.Field(i), nil)...)
+	}
+	return all
+}
+
+// exported tells whether a struct is data of ours, and not something like an
+// address, which is one value.
+func exported(t reflect.Type) bool {
+	return t.NumField() > 0 && t.Field(0).IsExported()
+}
+
+func plain(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		return x.String()
+	case lvs.Destination:
+		return x.Addr.String()
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return fmt.Sprintf("%q", v.String())
+	case reflect.Slice:
+		return fmt.Sprintf("(%d)", v.Len())
+	}
+	s := fmt.Sprintf("%v", v.Interface())
+	if len(s) > 60 {
+		return "" // the name says it
+	}
+	return s
+}
+
+func instead(v reflect.Value) string {
+	if v.IsZero() || v.Kind() == reflect.Slice || v.Kind() == reflect.Pointer {
+		return ""
+	}
+	if s := plain(v); s != "" {
+		return ", it becomes " + s
+	}
+	return ""
+}
+
+// words turns RetryDelay into "retry delay".
+func words(name string) string {
+	var b strings.Builder
+	before := rune(0)
+	for _, c := range name {
+		if unicode.IsUpper(c) && unicode.IsLower(before) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(c))
+		before = c
+	}
+	return b.String()
+}
