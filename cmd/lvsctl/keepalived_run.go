@@ -29,15 +29,14 @@ type kaDaemon struct {
 }
 
 // serve is the daemon, from the pid files to the pid files.
-func (c *kaCommand) serve(parent *daemon.Parent) int {
-	if status := c.readable(); status != statusOK {
-		return status
+func (c *kaCommand) serve(parent *daemon.Parent) (int, error) {
+	if status, err := c.readable(); err != nil {
+		return status, err
 	}
 	if err := c.run(parent); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
-		return kaFatal
+		return kaFatal, err
 	}
-	return statusOK
+	return statusOK, nil
 }
 
 func (c *kaCommand) run(parent *daemon.Parent) error {
