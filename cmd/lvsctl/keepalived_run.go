@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lvsctl/lvsctl/appliance"
@@ -26,6 +27,9 @@ type kaDaemon struct {
 	known  []string // complaints about the file that is in force
 	stats  statsBase
 	parent *daemon.Parent
+
+	mailer  *daemon.Mailer
+	globals atomic.Pointer[dialect.Globals]
 }
 
 // serve is the daemon, from the pid files to the pid files.
@@ -60,13 +64,25 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 		return err
 	}
 	d := &kaDaemon{c: c, known: f.Complaints(), parent: parent}
+	globals := f.Globals()
+	d.globals.Store(&globals)
 	d.siteDaemon = &siteDaemon{
 		kind: "keepalived", name: c.daemonName(), file: c.file, debug: c.detail, sink: sink,
-		events: d.service, reload: d.again, keepVRRP: c.keepVRRP, keepIPVS: c.keepIPVS,
+		events: d.service, moved: d.moved, reload: d.again, keepVRRP: c.keepVRRP, keepIPVS: c.keepIPVS,
 	}
 	d.extra = []daemon.Task{daemon.Func("dumps", d.dumps), daemon.Func("parent", d.started)}
 	d.greet = func() { d.hello(f, problems) }
-	return d.run(site)
+	d.mailer = daemon.NewMailer(d.fault)
+	d.mailer.Timeout = globals.Mail.Timeout
+	d.late = []daemon.Task{d.mailer}
+	if globals.FlushAtStart {
+		d.ipvs = flushing(site.Virtuals)
+	}
+	err = d.run(site)
+	if d.globals.Load().FlushAtStop && len(site.Virtuals) > 0 {
+		err = errors.Join(err, flushAtStop())
+	}
+	return err
 }
 
 // daemonName is that of socket and state file.
@@ -135,6 +151,9 @@ func (d *kaDaemon) tell(f *dialect.File, problems []config.Problem) {
 	for _, p := range problems {
 		d.log.Printf(daemon.Warning, "%v: %v", p.Severity, p)
 	}
+	for _, line := range withoutMeaning(f.Globals()) {
+		d.log.Print(daemon.Warning, line)
+	}
 	if !d.c.dump {
 		return
 	}
@@ -167,7 +186,9 @@ func (d *kaDaemon) again() (config.Site, []config.Problem) {
 		problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: "it configures nothing", Hint: "stop the daemon if that is meant"})
 	}
 	if !config.Errors(problems) {
+		globals := f.Globals()
 		d.known = f.Complaints()
+		d.globals.Store(&globals)
 	}
 	return site, problems
 }
@@ -216,6 +237,7 @@ func (d *kaDaemon) dumps(ctx context.Context) error {
 // service logs what happened to a virtual service. What comes and goes with every
 // check is for those who want details.
 func (d *kaDaemon) service(e ldirector.Event) {
+	d.changed(e)
 	if (e.Kind == ldirector.SoftFailure || e.Kind == ldirector.SoftReset) && !d.debug {
 		return
 	}

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/appliance"
+	dialect "github.com/lvsctl/lvsctl/config/keepalived"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/lvs/lvstest"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
 
@@ -187,5 +189,35 @@ func TestConsoleLog(t *testing.T) {
 	}
 	if got, want := b.String(), "Mon Nov  2 09:42:36 2026: (VI_1) Entering MASTER STATE\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// lvs_flush: what is not configured goes, what is configured keeps its connections.
+func TestFlush(t *testing.T) {
+	stays, goes := lvs.NewService(lvs.Key{Protocol: lvs.TCP, Addr: netip.MustParseAddrPort("10.0.0.1:80")}, "rr"), lvs.NewService(lvs.Key{Mark: 7}, "wlc")
+	k := lvstest.New(lvs.Entry{Service: stays}, lvs.Entry{Service: goes})
+	if err := flush(k, []ldirector.Virtual{{Service: stays}}); err != nil {
+		t.Fatal(err)
+	}
+	table, err := k.Read()
+	if err != nil || len(table) != 1 || table[0].Key != stays.Key {
+		t.Errorf("left: %v, %v", table, err)
+	}
+	if err := flush(k, nil); err != nil {
+		t.Fatal(err)
+	}
+	if table, err = k.Read(); err != nil || len(table) != 0 {
+		t.Errorf("left at the end: %v, %v", table, err)
+	}
+}
+
+// What is asked for and cannot be had is said.
+func TestWithoutMeaning(t *testing.T) {
+	if got := withoutMeaning(dialect.Globals{}); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	got := withoutMeaning(dialect.Globals{VRRPNice: -5, CheckerNice: 1, VRRPRealTime: 50, CheckerRealTime: 1, InitNotifies: true})
+	if len(got) != 5 || !strings.HasPrefix(got[0], "vrrp_priority has no meaning here") {
+		t.Errorf("%q", got)
 	}
 }

@@ -40,9 +40,12 @@ type siteDaemon struct {
 	app    *appliance.Appliance
 	ring   *eventRing
 	events func(ldirector.Event) // of virtual services; nil: the log has their texts
+	moved  func(appliance.Event) // of transitions; nil: nobody else wants to know
+	ipvs   func() (appliance.IPVS, error)
 
 	greet    func()        // what the log begins with; nil: a line
 	extra    []daemon.Task // of a front end
+	late     []daemon.Task // of a front end, for what tells of the end
 	keepVRRP bool          // leave what masters hold behind at the end
 	keepIPVS bool          // leave the virtual services behind
 
@@ -73,10 +76,13 @@ func (d *siteDaemon) run(site config.Site) error {
 		d.saved = siteState{}
 	}
 	d.ring = newEventRing()
+	if d.ipvs == nil {
+		d.ipvs = openIPVS
+	}
 	d.keeps = make(chan func(*siteState), 64)
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
-		Host: appliance.Here(host), IPVS: openIPVS, RealTime: true,
+		Host: appliance.Here(host), IPVS: d.ipvs, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
 		Report: d.report, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
@@ -103,7 +109,7 @@ func (d *siteDaemon) live(site config.Site, runner *check.Runner) error {
 	defer signals.Close()
 	outlived := make(chan error, 1)
 	go func() {
-		outlived <- daemon.Serve(late, d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep))
+		outlived <- daemon.Serve(late, slices.Concat([]daemon.Task{d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep)}, d.late)...)
 	}()
 	if d.greet == nil {
 		d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", d.kind, ownVersion(), os.Getpid())
@@ -167,6 +173,9 @@ func (d *siteDaemon) fault(err error) { d.log.Print(daemon.Warning, err.Error())
 // report logs what happened to instances.
 func (d *siteDaemon) report(e appliance.Event) {
 	if t := e.Transition; t != nil {
+		if d.moved != nil {
+			d.moved(e)
+		}
 		d.ring.put(eventAnswer{Event: ldirector.Event{When: e.When, Text: e.Text, Phase: ldirector.Running},
 			Kind: "transition", Instance: e.Instance, Group: e.Group, State: t.To.String()})
 	}
