@@ -194,7 +194,7 @@ func TestConsoleLog(t *testing.T) {
 
 // lvs_flush: what is not configured goes, what is configured keeps its connections.
 func TestFlush(t *testing.T) {
-	stays, goes := lvs.NewService(lvs.Key{Protocol: lvs.TCP, Addr: netip.MustParseAddrPort("10.0.0.1:80")}, "rr"), lvs.NewService(lvs.Key{Mark: 7}, "wlc")
+	stays, goes := lvs.NewService(lvs.Key{Family: lvs.IPv4, Protocol: lvs.TCP, Addr: netip.MustParseAddrPort("10.0.0.1:80")}, "rr"), lvs.NewService(lvs.Key{Family: lvs.IPv4, Mark: 7}, "wlc")
 	k := lvstest.New(lvs.Entry{Service: stays}, lvs.Entry{Service: goes})
 	if err := flush(k, []ldirector.Virtual{{Service: stays}}); err != nil {
 		t.Fatal(err)
