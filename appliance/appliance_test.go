@@ -97,7 +97,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("the new address was announced: %q", got)
 		}
 		r.stop()
-		if l, _ := host.Link("eth0"); len(l.Addrs) != 1 {
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 1 {
 			t.Errorf("left: %v", l.Addrs)
 		}
 	})
@@ -114,7 +114,7 @@ func TestTheft(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		host.steal("eth0", "10.0.0.100/32", "10.0.0.101/32")
 		time.Sleep(100 * time.Millisecond)
-		if l, _ := host.Link("eth0"); len(l.Addrs) != 4 {
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 4 {
 			t.Errorf("100 ms later there are %v", l.Addrs)
 		}
 		if got := host.told("claims 10.0.0.100"); len(got) != 4 {
@@ -124,7 +124,7 @@ func TestTheft(t *testing.T) {
 			"KeepConfiguration=yes for the link in systemd-networkd, 'nmcli device set eth0 managed no' in NetworkManager, 'lvsctl vrrp standby' for a person")
 		host.steal("eth0", "10.0.0.102/32")
 		time.Sleep(100 * time.Millisecond)
-		if l, _ := host.Link("eth0"); len(l.Addrs) != 3 {
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 3 {
 			t.Errorf("an untracked address came back: %v", l.Addrs)
 		}
 		for range 200 {
@@ -135,7 +135,7 @@ func TestTheft(t *testing.T) {
 			t.Errorf("%d log lines about a program that removes the address all the time", n)
 		}
 		time.Sleep(2 * lookEvery)
-		if l, _ := host.Link("eth0"); !l.Has(netip.MustParsePrefix("10.0.0.100/32")) {
+		if l, _ := host.Link("eth0", true); !l.Has(netip.MustParsePrefix("10.0.0.100/32")) {
 			t.Error("the address did not come back in the end")
 		}
 		r.stop()
@@ -164,7 +164,7 @@ func TestRefusals(t *testing.T) {
 		if err != nil || st[0].State != "MASTER" || st[0].Holders[0].Taken || !strings.Contains(st[0].Holders[0].Error, "10.0.0.100/32") {
 			t.Errorf("status %+v, %v", st, err)
 		}
-		if l, _ := host.Link("eth0"); !l.Has(netip.MustParsePrefix("10.0.0.101/32")) {
+		if l, _ := host.Link("eth0", true); !l.Has(netip.MustParsePrefix("10.0.0.101/32")) {
 			t.Error("the other address is not there")
 		}
 		host.mu.Lock()

@@ -139,15 +139,20 @@ func complete(in *config.Instance, site *config.Site, source netip.Addr, missing
 	return v
 }
 
-// sourceOf chooses where adverts come from: the first address of the device that
-// is not virtual, because a virtual one may be there before the others, and moves.
-func sourceOf(l Link, in *config.Instance, site *config.Site) (netip.Addr, error) {
+// virtualOf are the addresses that move.
+func virtualOf(site *config.Site) map[netip.Prefix]bool {
 	virtual := map[netip.Prefix]bool{}
 	for i := range site.Instances {
 		for _, a := range site.Instances[i].Addresses {
 			virtual[a.Prefix] = true
 		}
 	}
+	return virtual
+}
+
+// sourceOf chooses where adverts come from: the first address of the device that
+// is not virtual, because a virtual one may be there before the others, and moves.
+func sourceOf(l Link, in *config.Instance, virtual map[netip.Prefix]bool) (netip.Addr, error) {
 	for _, p := range l.Addrs {
 		ip := p.Addr()
 		fits := ip.Is4() && !in.IPv6 || ip.Is6() && ip.IsLinkLocalUnicast() && in.IPv6
