@@ -218,6 +218,11 @@ func (a *Appliance) Set(site config.Site) error {
 func (a *Appliance) use(site config.Site) {
 	a.site = site
 	a.reports.box.put(newConfig{site.Instances, site.Groups}, true)
+	for i := range site.Instances {
+		for _, text := range passedOver(&site.Instances[i]) {
+			a.reports.say(Warning, site.Instances[i].Name, text)
+		}
+	}
 	a.useSysctls()
 	a.useServices()
 	a.plan()

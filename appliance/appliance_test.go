@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -277,6 +278,49 @@ func TestDuplicates(t *testing.T) {
 			t.Errorf("the question delayed the election: %q", at)
 		}
 		r.stop()
+	})
+}
+
+// The programs of an instance and of its group, in order, once each; what a reload
+// takes away is told as well.
+func TestPrograms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host, file := newFakeHost(), t.TempDir()+"/told"
+		command := func(words ...string) *config.Command {
+			return &config.Command{Words: append([]string{"/bin/sh", "-c", `echo "$@" >>` + file, "sh"}, words...)}
+		}
+		a, b := instance("A", 1, "10.0.0.101/32"), instance("B", 2, "10.0.0.102/32")
+		a.Notify = config.Notify{Master: command("a is master"), Any: command(), Stop: command("a stops")}
+		b.Notify = config.Notify{Any: command(), Fault: command("b is gone")}
+		group := config.Group{Group: vrrp.Group{Name: "G", Members: []string{"A"}}, Notify: config.Notify{Any: command()}}
+		r := start(t, host, config.Site{Instances: []config.Instance{a, b}, Groups: []config.Group{group}}, nil)
+		time.Sleep(5 * time.Second)
+		if err := r.Set(config.Site{Instances: []config.Instance{a}, Groups: []config.Group{group}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if err := r.Standby("A"); err != nil { // nobody takes over: no change to tell
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		r.stop()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := func(word string) []string {
+			var out []string
+			for _, l := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+				if strings.Contains(l, word) {
+					out = append(out, l)
+				}
+			}
+			return out
+		}
+		equal(t, "A", append(of("INSTANCE A"), of("a ")...),
+			"INSTANCE A BACKUP 100", "INSTANCE A MASTER 100", "INSTANCE A STOP 1", "a is master", "a stops")
+		equal(t, "B", append(of("INSTANCE B"), of("b ")...), "INSTANCE B BACKUP 100", "INSTANCE B MASTER 100", "INSTANCE B FAULT 100", "b is gone")
+		equal(t, "G", of("GROUP G"), "GROUP G BACKUP 0", "GROUP G MASTER 0", "GROUP G STOP 0")
 	})
 }
 

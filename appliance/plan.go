@@ -78,6 +78,8 @@ func checkInstance(in *config.Instance) error {
 		return fmt.Errorf("instance %s: it has no interface", in.Name)
 	case in.VMAC != "":
 		return fmt.Errorf("instance %s: use_vmac is not supported: the addresses would be on %s with its own MAC address, which the file does not want; remove use_vmac, clients learn the place from the announcements", in.Name, in.Link)
+	case len(in.Resources) > 0:
+		return fmt.Errorf("instance %s: resource %s: resources are not supported", in.Name, in.Resources[0].Name)
 	case in.Multicast.IsValid() && in.Multicast != groupOf(in.IPv6):
 		return fmt.Errorf("instance %s: adverts to the multicast group %v are not supported, only to %v", in.Name, in.Multicast, groupOf(in.IPv6))
 	}
@@ -165,4 +167,16 @@ func sourceOf(l Link, in *config.Instance, virtual map[netip.Prefix]bool) (netip
 		kind = "link-local IPv6 address"
 	}
 	return netip.Addr{}, fmt.Errorf("%s has no %s of its own to send adverts from", in.Link, kind)
+}
+
+// passedOver are the wishes that an instance is run without.
+func passedOver(in *config.Instance) []string {
+	var out []string
+	if in.TTL != 0 && in.TTL != 255 {
+		out = append(out, fmt.Sprintf("adverts to peers are sent with TTL 255, not %d", in.TTL))
+	}
+	if in.Notify.LowerPriority != nil {
+		out = append(out, "the program for adverts of lower priority is not run")
+	}
+	return out
 }
