@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # A kernel with IPVS as an ordinary program, and what the tests compare us with.
 LAB   := linux.uml=user-mode-linux modprobe=kmod ip=iproute2 ifconfig=net-tools \
-         pgrep=procps nsenter=util-linux iptables-legacy=iptables
+         pgrep=procps nsenter=util-linux strace=strace iptables-legacy=iptables
 PEERS := ipvsadm=ipvsadm keepalived=keepalived
 
 .PHONY: build oracle demo lab test test-all bench lint fmt install clean need need-peers
@@ -58,10 +58,12 @@ lint: ## gofmt, go vet, staticcheck
 fmt:
 	gofmt -w .
 
-install: build ## program, manual pages and completions under $(DESTDIR)$(PREFIX)
+install: build ## program, manual pages, completions and systemd's unit under $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BIN)/lvsctl $(DESTDIR)$(PREFIX)/sbin/lvsctl
 	test ! -e $(BIN)/lvsctl-check-oracle || install -D -m 755 $(BIN)/lvsctl-check-oracle $(DESTDIR)$(PREFIX)/sbin/lvsctl-check-oracle
 	for page in man/*.8; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page#man/}; done
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/local/sbin,$(PREFIX)/sbin,' examples/systemd/lvsctl-ldirectord@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/lvsctl-ldirectord@.service
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(BIN)/lvsctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lvsctl
 	$(BIN)/lvsctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lvsctl

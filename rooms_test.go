@@ -34,6 +34,7 @@ var rooms = map[string]struct {
 	"vrrp/wire":               {"protocol 112 sockets", []string{"vrrp"}},
 	"appliance":               {"everything of a director in one process: it wires what a site names, and knows no dialect", []string{"config", "ldirector", "ldirector/check", "vrrp", "vrrp/wire", "lvs", "internal/netif"}},
 	"realserver":              {"what a real server's addresses, routes and ARP settings should be", []string{"internal/netif"}},
+	"doctor":                  {"why a cluster does not work, from the facts of one host; it reads no host and changes none", []string{"internal/netif", "lvs", "realserver", "vrrp"}},
 	"config":                  {"one model for all dialects", []string{"ldirector", "ldirector/check", "vrrp", "lvs"}},
 	"config/ldirectord":       {"a dialect; it knows no other dialect", []string{"config", "ldirector", "ldirector/check", "lvs"}},
 	"config/keepalived":       {"a dialect; it knows no other dialect", []string{"config", "ldirector", "ldirector/check", "vrrp", "lvs"}},

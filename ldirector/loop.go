@@ -387,7 +387,23 @@ func (l *loop) snapshot(now time.Time) Snapshot {
 	}
 	slices.Sort(s.Refused)
 	s.Virtuals = l.plan.status(l.sighting(), l.counted, l.opt.Checks.History)
+	l.blame(s.Virtuals)
 	return s
+}
+
+// blame puts each refusal to the service or the server that it is about.
+func (l *loop) blame(vs []VirtualStatus) {
+	for c, r := range l.refusals {
+		service := c.Service.Key.String()
+		i := slices.IndexFunc(vs, func(v VirtualStatus) bool { return v.Service == service })
+		switch {
+		case i < 0: // it leaves
+		case !c.Destination.Addr.IsValid():
+			vs[i].Refused = r.why
+		default:
+			vs[i].blame(c.Destination.Addr.String(), r.why)
+		}
+	}
 }
 
 // sighting is what the kernel holds: the counters of the last look, with the

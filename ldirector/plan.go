@@ -1,7 +1,6 @@
 package ldirector
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -389,15 +388,14 @@ func find(ds []lvs.Destination, addr netip.AddrPort) (lvs.Destination, bool) {
 	return ds[i], true
 }
 
-// earlier is the sooner of two deadlines, of which zero is none.
+// earlier is the sooner of two deadlines, of which zero is none. It goes by the
+// clock that cannot be set, wherever both have it: after somebody has set the
+// other one back, an hour from now is not before a second from then.
 func earlier(a, b time.Time) time.Time {
 	switch {
 	case a.IsZero():
 		return b
-	case b.IsZero():
-		return a
-	}
-	if cmp.Compare(a.UnixNano(), b.UnixNano()) <= 0 {
+	case b.IsZero() || !b.Before(a):
 		return a
 	}
 	return b

@@ -39,6 +39,8 @@ type VirtualStatus struct {
 	Persistent uint32 `json:"persistent_seconds,omitempty"`
 	InKernel   bool   `json:"in_kernel"`
 	Drift      string `json:"drift,omitempty"`
+	// Refused is why the kernel does not take the service, or a change of it.
+	Refused string `json:"refused,omitempty"`
 	// Strength is the sum of the weights that serve, Quorum what it takes.
 	Strength uint64         `json:"strength"`
 	Quorum   uint64         `json:"quorum"`
@@ -63,6 +65,8 @@ type MemberStatus struct {
 	Want   *uint32 `json:"want"`
 	Kernel *uint32 `json:"kernel"`
 	Drift  string  `json:"drift,omitempty"`
+	// Refused is why the kernel does not take the server, or a change of it.
+	Refused string `json:"refused,omitempty"`
 	// Connections are nil when the kernel did not tell.
 	Connections *Connections  `json:"connections,omitempty"`
 	Drain       *DrainStatus  `json:"drain,omitempty"`
@@ -151,6 +155,19 @@ func (v *virtual) status(k lvs.ServiceState, in, counted bool, history func(stri
 	return s
 }
 
+func (v *VirtualStatus) blame(server, why string) {
+	if v.Fallback != nil && v.Fallback.Server == server {
+		v.Fallback.Refused = why
+	}
+	for _, ms := range [][]MemberStatus{v.Members, v.Strangers} {
+		for i := range ms {
+			if ms[i].Server == server {
+				ms[i].Refused = why
+			}
+		}
+	}
+}
+
 func (s serving) String() string {
 	return [...]string{"starting", "serving", "nobody"}[s]
 }
@@ -211,7 +228,10 @@ func (w *serverView) member(m *member, history func(string) []check.Result) Memb
 func (w *serverView) fallback() MemberStatus {
 	s := w.base(*w.v.Fallback)
 	s.Standing, s.Reason = Reserve, "waits until no real server serves"
-	if w.v.serving == nobody {
+	switch {
+	case w.v.serving == nobody && w.v.Policy.Quorum > 1:
+		s.Standing, s.Reason = Serving, fmt.Sprintf("the real servers do not reach the quorum of %d", w.v.Policy.Quorum)
+	case w.v.serving == nobody:
 		s.Standing, s.Reason = Serving, "no real server serves"
 	}
 	return s
@@ -233,17 +253,36 @@ func (m *member) reason() string {
 	case Reserve:
 		return fmt.Sprintf("well, but the servers that are do not reach the quorum of %d", max(m.v.Policy.Quorum, 1))
 	case Draining:
-		return "drained by an operator: connections stay, new ones go elsewhere"
+		return m.draining()
 	case Drained:
 		return "drained by an operator, and the time for it is over"
 	case Failed:
-		return m.complaint()
+		return m.complaint() + m.besides()
 	case Maintained:
-		return "maintenance file " + m.excused
+		return "maintenance file " + m.excused + m.besides()
 	case Off:
 		return "switched off by checktype=off"
 	}
 	return m.standing.String()
+}
+
+func (m *member) draining() string {
+	if m.drain.empty {
+		return "drained by an operator: no connection is left"
+	}
+	return "drained by an operator: connections stay, new ones go elsewhere"
+}
+
+// besides is what would keep a server out if the first reason were gone.
+func (m *member) besides() string {
+	s := ""
+	if m.standing == Maintained && m.health() == check.Down {
+		s += "; besides, its check fails: " + m.complaint()
+	}
+	if m.drain != nil {
+		s += "; besides, it is drained by an operator"
+	}
+	return s
 }
 
 func (m *member) waiting() string {
@@ -251,6 +290,9 @@ func (m *member) waiting() string {
 		if c.last.Local && c.last.Err != nil {
 			return "could not be checked yet: " + c.last.Err.Error()
 		}
+	}
+	if m.found {
+		return "found with weight 0; its first check has not ended"
 	}
 	return "its first check has not ended"
 }
@@ -266,10 +308,17 @@ func (m *member) wellness() string {
 			return "found in service; its first check has not ended"
 		}
 	}
+	s := "well"
 	if len(m.checks) == 0 {
-		return "not checked"
+		s = "not checked"
 	}
-	return "well"
+	switch w, asked := m.weight(); {
+	case asked && w != m.Destination.Weight:
+		s += fmt.Sprintf("; its check asks for weight %d, configured is %d", w, m.Destination.Weight)
+	case w == 0:
+		s += "; weight 0 gets no new connections"
+	}
+	return s
 }
 
 func (c *checkup) status(history func(string) []check.Result) CheckStatus {

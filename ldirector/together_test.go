@@ -81,7 +81,7 @@ func weighty(t lvs.Table) map[int]bool {
 // reload. The times are those that are promised to users.
 func TestDirectorAndRunnerTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const services, each = 20, 10
+		const services, each = 200, 5
 		const interval, timeout = time.Second, 3 * time.Second
 		f := &farm{moods: map[int]string{}}
 		f.set("refuse", 3)
@@ -110,11 +110,15 @@ func TestDirectorAndRunnerTogether(t *testing.T) {
 		if in := wait(interval + 100*time.Millisecond); in[10] || in[11] || in[12] {
 			t.Error("a server that refuses is in after an interval")
 		}
-		for n := 100; n < 200; n++ {
+		for n := 500; n < 1000; n++ {
 			f.set("hang", n)
 		}
-		if in := wait(interval + timeout + 200*time.Millisecond); len(in) != services*each-105 {
+		if in := wait(interval + timeout + 200*time.Millisecond); len(in) != services*each-505 {
 			t.Errorf("%d servers in after half of them hung", len(in))
+		}
+		f.set("refuse", 20)
+		if in := wait(interval + 100*time.Millisecond); in[20] {
+			t.Error("a server that refuses is in after an interval, while half of the others hang")
 		}
 		table, _ := k.Kernel.Read()
 		if last := table[len(table)-1]; len(last.Destinations) != 1 || last.Destinations[0].Addr.Addr().String() != "127.0.0.1" {

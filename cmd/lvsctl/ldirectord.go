@@ -31,6 +31,7 @@ const peerDirector = "Linux Director v1.186-ha"
 var ldVerbs = []string{"start", "stop", "restart", "try-restart", "reload", "force-reload", "status"}
 
 const ldUsageText = `Usage: %[1]s [-d|--debug] [--] [CONFIG] start|stop|restart|try-restart|reload|force-reload|status
+       %[1]s --foreground [CONFIG] start
        %[1]s [CONFIG] status [--verbose] [--json]
        %[1]s -h|-?|--help | -v|--version
 `
@@ -39,7 +40,8 @@ const ldHelpText = `
 Keep the virtual services of CONFIG in the kernel, and in them the real servers
 that answer their checks. CONFIG is looked for in /etc/ha.d, in /etc/ha.d/conf,
 and then as it is; without one it is ldirectord.cf. "status --verbose" tells why
-each server is where it is. The page lvsctl-ldirectord(8) has the directives.
+each server is where it is. With --foreground the daemon stays in front, as a
+service manager wants it, and tells that how it is (sd_notify). The page lvsctl-ldirectord(8) has the directives.
 
 Examples:
   %[1]s ldirectord.cf start
@@ -48,11 +50,14 @@ Examples:
 
 // ldCommand is one call of ldirectord.
 type ldCommand struct {
-	prog   string // how we were called, for messages
-	debug  bool
-	config string // as typed
-	name   string // of pid file, log lines, socket and state
-	verb   string
+	prog  string // how we were called, for messages
+	debug bool
+	// foreground stays in front, and is in all else the daemon that start makes: for
+	// a service manager. The peer can do that only by its file (supervised=yes).
+	foreground bool
+	config     string // as typed
+	name       string // of pid file, log lines, socket and state
+	verb       string
 
 	verbose, json bool // of status; the peer ignores words there
 
@@ -105,6 +110,8 @@ func (c *ldCommand) options(args []string) (words []string, asked string, err er
 			return args[i+1:], asked, nil
 		case a == "--debug":
 			c.debug = true
+		case a == "--foreground":
+			c.foreground = true
 		case a == "--help":
 			asked = "help"
 		case a == "--version" && asked == "":

@@ -143,7 +143,9 @@ func (r *reloader) changed(ctx context.Context, c daemon.Content) {
 		r.d.log.Printf(daemon.Info, "Configuration file '%s' has changed on disk", r.d.path)
 		if r.globals.AutoReload {
 			r.d.log.Print(daemon.Info, " - reread new configuration")
+			r.d.notify.Reloading()
 			r.take(ctx, c.Data)
+			r.d.notify.Ready()
 		} else {
 			r.d.log.Print(daemon.Info, " - ignore new configuration")
 		}
@@ -160,7 +162,11 @@ func (r *reloader) call() {
 	r.d.hooks.Do(daemon.Command{Name: "callback", Argv: []string{r.globals.Callback, r.d.path}})
 }
 
+// read is a reload that was asked for: whoever waits for its end (systemctl
+// reload) hears of that whatever comes of it.
 func (r *reloader) read(ctx context.Context) reloadAnswer {
+	r.d.notify.Reloading()
+	defer r.d.notify.Ready()
 	src, err := daemon.ReadFile(r.d.path, 0)
 	if err != nil {
 		return r.refuse([]config.Problem{{File: r.d.path, Severity: config.Error, Text: err.Error()}})
@@ -170,8 +176,6 @@ func (r *reloader) read(ctx context.Context) reloadAnswer {
 
 // take puts a file into force, or says why not and changes nothing.
 func (r *reloader) take(ctx context.Context, src []byte) reloadAnswer {
-	r.d.notify.Reloading()
-	defer r.d.notify.Ready()
 	r.src = src
 	look, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -136,7 +137,8 @@ type watchedChecks struct {
 }
 
 func watchChecks(r *check.Runner, seen func(check.Result)) *watchedChecks {
-	return &watchedChecks{Runner: r, out: make(chan check.Result), seen: seen}
+	// Results come many at once; with room for them nobody has to be woken for each.
+	return &watchedChecks{Runner: r, out: make(chan check.Result, 64), seen: seen}
 }
 
 // Results implements [ldirector.Checks].
@@ -165,6 +167,8 @@ func (w *watchedChecks) run(ctx context.Context) {
 type monitorFiles struct {
 	files atomic.Pointer[map[string][]string] // check ID -> paths
 	lines chan monitorLine
+	say   func(error)
+	fault map[string]string // why a path cannot be written, as it was said
 }
 
 type monitorLine struct {
@@ -172,8 +176,8 @@ type monitorLine struct {
 	text  string
 }
 
-func newMonitorFiles() *monitorFiles {
-	return &monitorFiles{lines: make(chan monitorLine, 4096)}
+func newMonitorFiles(say func(error)) *monitorFiles {
+	return &monitorFiles{lines: make(chan monitorLine, 4096), say: say, fault: map[string]string{}}
 }
 
 // use takes the files of a configuration.
@@ -243,8 +247,8 @@ func (m *monitorFiles) Run(ctx context.Context) error {
 	}
 }
 
-// write opens the file for each batch, so that it can be moved away. A file that
-// cannot be written was said to be so when the configuration was read.
+// write opens the file for each batch, so that it can be moved away. What a file
+// does not take is lost; that is said once.
 func (m *monitorFiles) write(l monitorLine) {
 	text := map[string]*strings.Builder{}
 	for n := 0; ; n++ {
@@ -260,11 +264,27 @@ func (m *monitorFiles) write(l monitorLine) {
 		l = <-m.lines
 	}
 	for path, b := range text {
-		f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o644)
-		if err != nil {
-			continue
-		}
-		_, _ = io.WriteString(f, b.String())
-		_ = f.Close()
+		m.blame(path, appendTo(path, b.String()))
 	}
+}
+
+// blame says that a file cannot be written, when that is new.
+func (m *monitorFiles) blame(path string, err error) {
+	switch {
+	case err == nil:
+		delete(m.fault, path)
+	case m.fault[path] != err.Error():
+		m.fault[path] = err.Error()
+		m.say(fmt.Errorf("monitorfile cannot be written, its lines are lost: %w", err))
+	}
+}
+
+// appendTo never waits for the reader of a fifo.
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	return errors.Join(err, f.Close())
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/ldirector/check"
+	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/lvs/kernel"
 )
 
@@ -63,7 +64,7 @@ func (c *ldCommand) serve(l *loaded, parent *daemon.Parent) error {
 		return err
 	}
 	defer k.Close()
-	if parent != nil { // not with -d, nor with supervised=yes
+	if parent != nil || c.foreground { // not with -d, nor with supervised=yes
 		pid := c.pidFile()
 		if err := pid.Take(); err != nil {
 			return err
@@ -83,9 +84,10 @@ func (c *ldCommand) serve(l *loaded, parent *daemon.Parent) error {
 }
 
 // assemble makes the parts and ties them together. Nothing runs yet.
-func (c *ldCommand) assemble(path string, l *loaded, k *kernel.Client, host check.Net) (*ldDaemon, error) {
+func (c *ldCommand) assemble(path string, l *loaded, k lvs.Kernel, host check.Net) (*ldDaemon, error) {
 	g := l.file.Globals()
-	d := &ldDaemon{c: c, path: path, events: newEventRing(), monitor: newMonitorFiles()}
+	d := &ldDaemon{c: c, path: path, events: newEventRing()}
+	d.monitor = newMonitorFiles(d.fault)
 	sink, err := c.sink(g)
 	if err != nil {
 		return nil, err
@@ -183,11 +185,13 @@ func (d *ldDaemon) greet(parent *daemon.Parent) {
 
 func (d *ldDaemon) tasks(parent *daemon.Parent) []daemon.Task {
 	return []daemon.Task{
+		daemon.Processors(),
 		daemon.Func("director", d.direct),
 		d.reloads.watch,
 		d.reloads,
 		d.maint,
 		d.notify.Watchdog(d.alive),
+		daemon.Func("goodbye", d.goodbye),
 		daemon.Func("control socket", d.control),
 		daemon.Func("beginning", func(ctx context.Context) error { return d.begin(ctx, parent) }),
 	}
@@ -225,6 +229,13 @@ func (d *ldDaemon) alive(ctx context.Context) error {
 	return err
 }
 
+// goodbye tells the service manager of the end as soon as it is certain.
+func (d *ldDaemon) goodbye(ctx context.Context) error {
+	<-ctx.Done()
+	d.notify.Stopping()
+	return nil
+}
+
 // control serves the socket. Without it the daemon works on: a full disk or a
 // second instance in another namespace is no reason to stop forwarding.
 func (d *ldDaemon) control(ctx context.Context) error {
@@ -240,7 +251,6 @@ const farewellPatience = 25 * time.Second
 
 // farewell ends what was begun for others.
 func (d *ldDaemon) farewell(err error) {
-	d.notify.Stopping()
 	ctx, cancel := context.WithTimeout(context.Background(), farewellPatience)
 	defer cancel()
 	if !d.handedOver.Load() {

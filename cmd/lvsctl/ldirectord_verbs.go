@@ -31,8 +31,8 @@ func (c *ldCommand) start(l *loaded) int {
 			return status
 		}
 	}
-	if c.debug || l.file.Globals().Supervised {
-		return c.foreground(l)
+	if c.debug || c.foreground || l.file.Globals().Supervised {
+		return c.inFront(l)
 	}
 	_, err := daemon.Detach(c.daemonArgv(), startPatience)
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *ldCommand) detached(parent *daemon.Parent) int {
 	return statusOK
 }
 
-func (c *ldCommand) foreground(l *loaded) int {
+func (c *ldCommand) inFront(l *loaded) int {
 	if err := c.serve(l, nil); err != nil {
 		c.complain("%v", err)
 		return ldFailed

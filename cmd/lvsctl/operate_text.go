@@ -33,7 +33,7 @@ func printStatus(st statusAnswer) func(io.Writer) {
 			fmt.Fprintf(w, "\n%s: %s\n", v.Service, virtualLine(v))
 			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			for _, m := range servers(v) {
-				fmt.Fprintf(t, "  %s\t%v\tweight %s\n", m.Server, m.Standing, weight(m))
+				fmt.Fprintf(t, "  %s\t%s\tweight %s\n", m.Server, m.word, weight(m.MemberStatus))
 			}
 			_ = t.Flush() // w has the error too
 		}
@@ -50,7 +50,7 @@ func printStatusVerbose(st statusAnswer) func(io.Writer) {
 			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "  SERVER\tSTATE\tSINCE\tWEIGHT\tACTIVE\tINACTIVE\tPERSISTENT\tWHY")
 			for _, m := range servers(v) {
-				fmt.Fprintf(t, "  %s\t%v\t%s\t%s\t%s\t%s\n", m.Server, m.Standing, since(st.When, m.Since), weight(m), connections(m), why(m))
+				fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\n", m.Server, m.word, since(st.When, m.Since), weight(m.MemberStatus), connections(m.MemberStatus), why(m.MemberStatus))
 			}
 			_ = t.Flush()
 		}
@@ -65,6 +65,9 @@ func printHead(w io.Writer, st statusAnswer) {
 		for _, p := range r.Problems {
 			fmt.Fprintf(w, "  %s\n", p)
 		}
+	}
+	if !st.Open {
+		fmt.Fprintln(w, "another director serves: the services are not in this one's kernel")
 	}
 	if st.KernelError != "" {
 		fmt.Fprintf(w, "the kernel's table cannot be read, what follows is of %s: %s\n", st.Looked.Local().Format(time.DateTime), st.KernelError)
@@ -87,7 +90,7 @@ func daemonWords(st statusAnswer) string {
 func virtualLine(v ldirector.VirtualStatus) string {
 	n := 0
 	for _, m := range v.Members {
-		if m.Standing == ldirector.Serving {
+		if m.Standing == ldirector.Serving && m.Kernel != nil {
 			n++
 		}
 	}
@@ -97,6 +100,9 @@ func virtualLine(v ldirector.VirtualStatus) string {
 	}
 	if !v.InKernel {
 		words = append(words, "not in the kernel")
+	}
+	if v.Refused != "" {
+		words = append(words, "the kernel refuses to "+v.Refused)
 	}
 	if v.Drift != "" {
 		words = append(words, v.Drift)
@@ -119,19 +125,27 @@ func printPlace(w io.Writer, v ldirector.VirtualStatus) {
 	}
 }
 
+// row is a server as a list has it.
+type row struct {
+	word string // for where it stands
+	ldirector.MemberStatus
+}
+
 // servers are all servers of a service, with the fallback and strangers.
-func servers(v ldirector.VirtualStatus) []ldirector.MemberStatus {
-	ms := append([]ldirector.MemberStatus{}, v.Members...)
+func servers(v ldirector.VirtualStatus) []row {
+	var rows []row
+	for _, m := range v.Members {
+		rows = append(rows, row{m.Standing.String(), m})
+	}
 	if v.Fallback != nil {
 		f := *v.Fallback
 		f.Reason = "fallback: " + f.Reason
-		ms = append(ms, f)
+		rows = append(rows, row{f.Standing.String(), f})
 	}
 	for _, s := range v.Strangers {
-		s.Reason = "a stranger, " + s.Reason
-		ms = append(ms, s)
+		rows = append(rows, row{"stranger", s})
 	}
-	return ms
+	return rows
 }
 
 // weight is what the kernel has, and what it should have when that is another.
@@ -175,6 +189,12 @@ func since(now, then time.Time) string {
 
 func why(m ldirector.MemberStatus) string {
 	s := m.Reason
+	if d := m.Drain; d != nil && !d.Until.IsZero() && !d.Over {
+		s += "; it is removed at " + d.Until.Local().Format(time.DateTime)
+	}
+	if m.Refused != "" {
+		s += "; the kernel refuses to " + m.Refused
+	}
 	if m.Drift != "" {
 		s += "; " + m.Drift
 	}

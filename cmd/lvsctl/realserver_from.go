@@ -10,8 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lvsctl/lvsctl/config"
-	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
-	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
@@ -63,22 +62,17 @@ func (f *setupFlags) readFiles(cmd *cobra.Command) ([]realserver.Setup, error) {
 	return setups, checkSetups(cmd, setups...)
 }
 
-// readVirtuals reads the services of the director's files, as a person would.
+// readVirtuals reads the services of the director's files, in whichever dialect.
+// What the files say of the director itself is not asked of this host.
 func readVirtuals(ctx context.Context, paths []string) ([]ldirector.Virtual, []config.Problem, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
-	var virtuals []ldirector.Virtual
-	var problems []config.Problem
-	for _, path := range paths {
-		src, err := daemon.ReadFile(path, 0)
-		if err != nil {
-			return nil, problems, err
-		}
-		file, found := dialect.Parse(path, src, dialect.Options{Lenient: true, Resolver: dialect.System(ctx)})
-		virtuals = append(virtuals, file.Virtuals()...)
-		problems = append(problems, found...)
+	host := dialects.Host{Online: true, HasLink: func(string) bool { return true }}
+	l, err := dialects.Load(ctx, paths, dialects.Options{Host: host})
+	if err != nil {
+		return nil, nil, err
 	}
-	return virtuals, problems, nil
+	return l.Site.Virtuals, l.Problems, nil
 }
 
 // ownAddrs are the addresses under which a director can reach a host.

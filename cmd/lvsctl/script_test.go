@@ -12,7 +12,7 @@ import (
 
 // The scripts in testdata run the real main, under each of its names.
 func TestMain(m *testing.M) {
-	programs := map[string]func(){"lvsctl": main}
+	programs := map[string]func(){"lvsctl": main, "lvsctl-unplugged": unplugged}
 	for name := range peers {
 		programs[name] = main
 	}

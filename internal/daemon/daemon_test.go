@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -324,6 +325,72 @@ func TestAFullDiskIsSaidElsewhere(t *testing.T) {
 	}
 	if got := else_.String(); !strings.HasPrefix(got, "<4>something happened\n<3>cannot log: write /dev/full: no space left") {
 		t.Errorf("%q", got)
+	}
+}
+
+// full is a sink that takes nothing for a while.
+type full struct {
+	mu   sync.Mutex
+	room bool
+	has  []string
+}
+
+func (f *full) Write(lines []Line) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.room {
+		return errors.New("no space left")
+	}
+	for _, l := range lines {
+		f.has = append(f.has, l.Text)
+	}
+	return nil
+}
+
+// What a full disk does not take is written when there is room, in its order.
+func TestLinesWaitForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var elsewhere bytes.Buffer
+		f := &full{}
+		l := NewLog(f, WriterLog{W: &elsewhere})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = l.Run(ctx) }()
+		for i := range maxLines + 10 {
+			l.Printf(Info, "line %d", i)
+			synctest.Wait()
+		}
+		if n := strings.Count(elsewhere.String(), "cannot log: no space left"); n != 1 {
+			t.Errorf("the reason is said %d times elsewhere", n)
+		}
+		f.mu.Lock()
+		f.room = true
+		f.mu.Unlock()
+		time.Sleep(lateAgain)
+		synctest.Wait()
+		l.Print(Info, "after")
+		synctest.Wait()
+		n := len(f.has)
+		if n != maxLines+2 || f.has[0] != "10 lines were dropped here: the log could not keep up" || f.has[1] != "line 10" {
+			t.Fatalf("%d lines, from %q", n, f.has[:2])
+		}
+		if last := f.has[n-2:]; last[0] != fmt.Sprintf("line %d", maxLines+9) || last[1] != "after" {
+			t.Errorf("at the end %q", last)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// A line that had room for its half only is not left as a half.
+func TestHalfALineIsTakenBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	must(t, os.WriteFile(path, []byte("a line\nhalf"), 0o644))
+	h, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	must(t, err)
+	defer h.Close()
+	takeBack(h, 4)
+	if b, _ := os.ReadFile(path); string(b) != "a line\n" {
+		t.Errorf("%q", b)
 	}
 }
 

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/syslog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -37,17 +39,25 @@ type Sink interface{ Write([]Line) error }
 // maxLines is how many lines wait for a slow sink before new ones are dropped.
 const maxLines = 4096
 
+// lateAgain is how often a sink that failed is tried again without a new line.
+const lateAgain = time.Second
+
 // Log takes lines from any goroutine and never holds one up: the sink is
-// written to by the Log's task. When the sink fails, lines go to Else; when it
-// is slow, they are dropped and counted.
+// written to by the Log's task. When the sink fails (a full disk, no descriptor),
+// lines wait until it works again, and are also told elsewhere. When too many
+// wait, they are dropped and counted.
 type Log struct {
 	sink    Sink
 	other   Sink
 	lines   chan Line
 	dropped atomic.Int64
+
+	late  []Line // what the sink has not taken yet
+	lost  int    // lines before those, for which there was no room
+	fault string // why it does not take them
 }
 
-// NewLog logs to sink, and to other when sink fails; other may be nil.
+// NewLog logs to sink, and meanwhile to other when sink fails; other may be nil.
 func NewLog(sink, other Sink) *Log {
 	return &Log{sink: sink, other: other, lines: make(chan Line, maxLines)}
 }
@@ -70,9 +80,15 @@ func (l *Log) Printf(level Level, format string, args ...any) {
 // Run implements [Task]. When ctx ends, what waits is still written.
 func (l *Log) Run(ctx context.Context) error {
 	for {
+		var again <-chan time.Time
+		if len(l.late) > 0 {
+			again = time.After(lateAgain)
+		}
 		select {
 		case line := <-l.lines:
 			l.write(l.gather(line))
+		case <-again:
+			l.write(nil)
 		case <-ctx.Done():
 			l.write(l.gather())
 			return nil
@@ -96,18 +112,36 @@ func (l *Log) gather(lines ...Line) []Line {
 		}
 		break
 	}
-	if n := l.dropped.Swap(0); n > 0 {
-		lines = append(lines, Line{time.Now(), Warning, fmt.Sprintf("%d lines were dropped here: the log could not keep up", n)})
+	return append(lines, confession(int(l.dropped.Swap(0)))...)
+}
+
+// confession is the line that stands for lines that were dropped, if any were.
+func confession(n int) []Line {
+	if n == 0 {
+		return nil
 	}
-	return lines
+	return []Line{{time.Now(), Warning, fmt.Sprintf("%d lines were dropped here: the log could not keep up", n)}}
 }
 
 func (l *Log) write(lines []Line) {
-	if len(lines) == 0 {
+	l.late = append(l.late, lines...)
+	if len(l.late) == 0 {
 		return
 	}
-	if err := l.sink.Write(lines); err != nil && l.other != nil {
-		lines = append(lines, Line{time.Now(), Error, oneLine("cannot log: " + err.Error())})
+	err := l.sink.Write(append(confession(l.lost), l.late...))
+	if err == nil {
+		l.late, l.lost, l.fault = nil, 0, ""
+		return
+	}
+	if n := len(l.late) - maxLines; n > 0 {
+		l.late = slices.Delete(l.late, 0, n)
+		l.lost += n
+	}
+	if err.Error() != l.fault {
+		l.fault = err.Error()
+		lines = append(lines, Line{time.Now(), Error, oneLine("cannot log: " + l.fault)})
+	}
+	if l.other != nil && len(lines) > 0 {
 		_ = l.other.Write(lines) // there is nobody left to tell
 	}
 }
@@ -140,11 +174,19 @@ func (f FileLog) Write(lines []Line) error {
 	for _, l := range lines {
 		fmt.Fprintf(&b, "[%s|%s|%d] %s\n", l.When.Format(time.ANSIC), f.Name, os.Getpid(), l.Text)
 	}
-	if _, err = io.WriteString(h, b.String()); err != nil {
-		_ = h.Close()
-		return err
+	n, err := io.WriteString(h, b.String())
+	if err != nil && n > 0 {
+		takeBack(h, int64(n))
 	}
-	return h.Close()
+	return errors.Join(err, h.Close())
+}
+
+// takeBack removes the end of a file: a part of what is to be written again once
+// there is room. When it cannot be removed the part stays.
+func takeBack(h *os.File, n int64) {
+	if st, err := h.Stat(); err == nil && st.Mode().IsRegular() && st.Size() >= n {
+		_ = h.Truncate(st.Size() - n)
+	}
 }
 
 // WriterLog writes to an open file or a terminal.

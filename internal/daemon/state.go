@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // StateFile keeps a value over restarts. It is the old value or the new one,
@@ -115,28 +116,61 @@ func (s *StateFile) Put(v any) {
 	s.want <- v
 }
 
-// Keep is the task that stores what Put was given, also at the end. warn hears
-// of failures; the value is then tried again with the next.
+// keepAgain is how often a value that could not be stored is tried again.
+const keepAgain = time.Second
+
+// Keep is the task that stores what Put was given, also at the end. A value that
+// cannot be stored is tried again and again; warn hears of it once for each
+// reason, and of its end.
 func (s *StateFile) Keep(warn func(error)) Task {
 	return Func("state file "+s.Path, func(ctx context.Context) error {
+		k := keeping{s: s, warn: warn}
 		for {
+			var again <-chan time.Time
+			if k.fault != "" {
+				again = time.After(keepAgain)
+			}
 			select {
-			case v := <-s.want:
-				s.keep(v, warn)
+			case k.v = <-s.want:
+				k.store()
+			case <-again:
+				k.store()
 			case <-ctx.Done():
-				select {
-				case v := <-s.want:
-					s.keep(v, warn)
-				default:
-				}
+				k.last()
 				return nil
 			}
 		}
 	})
 }
 
-func (s *StateFile) keep(v any, warn func(error)) {
-	if err := s.Store(v); err != nil {
-		warn(fmt.Errorf("state cannot be kept: %w", err))
+// keeping is the state of a Keep.
+type keeping struct {
+	s     *StateFile
+	warn  func(error)
+	v     any
+	fault string // why v is not stored, empty when it is
+}
+
+func (k *keeping) store() {
+	err := k.s.Store(k.v)
+	switch {
+	case err == nil && k.fault != "":
+		k.fault = ""
+		k.warn(fmt.Errorf("state is kept again in %s", k.s.Path))
+	case err != nil && err.Error() != k.fault:
+		k.fault = err.Error()
+		k.warn(fmt.Errorf("state cannot be kept, and would not outlive a restart: %w", err))
+	}
+}
+
+// last stores what is not stored yet.
+func (k *keeping) last() {
+	select {
+	case k.v = <-k.s.want:
+		k.store()
+	default:
+		if k.fault != "" {
+			k.store()
+		}
 	}
 }

@@ -95,6 +95,7 @@ func TestPutKeepsTheLast(t *testing.T) {
 	}
 }
 
+// A value that cannot be stored is stored as soon as it can.
 func TestAStateThatCannotBeKeptIsSaid(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -103,8 +104,17 @@ func TestAStateThatCannotBeKeptIsSaid(t *testing.T) {
 	s := NewStateFile(filepath.Join(file, "state.json"), 1)
 	var g gathered
 	run(t, s.Keep(g.say))
-	s.Put(state{})
+	s.Put(state{N: 7})
 	eventually(t, "it is said", func() bool { return strings.Contains(g.all(), "state cannot be kept") })
+	must(t, os.Remove(file))
+	eventually(t, "it is said to be over", func() bool { return strings.Contains(g.all(), "state is kept again") })
+	var got state
+	if err := s.Load(&got); err != nil || got.N != 7 {
+		t.Errorf("kept: %+v, %v", got, err)
+	}
+	if n := strings.Count(g.all(), "cannot be kept"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
 }
 
 func FuzzState(f *testing.F) {

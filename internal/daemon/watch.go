@@ -76,7 +76,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	defer poll.Stop()
 	n.follow(foldersOf(w.Path))
 	close(w.ready)
-	for {
+	for polls := 1; ; {
 		if s := stampOf(w.Path); s != w.seen {
 			w.look(ctx, n)
 		}
@@ -85,8 +85,11 @@ func (w *Watch) Run(ctx context.Context) error {
 			return nil
 		case <-n.events():
 		case <-poll.C:
-			// Folders may have been made again, links may lead elsewhere.
-			n.follow(foldersOf(w.Path))
+			// Folders may have been made again, links may lead elsewhere. A look at
+			// the file itself finds out as well, so this need not be soon.
+			if polls++; polls%10 == 0 {
+				n.follow(foldersOf(w.Path))
+			}
 		}
 	}
 }
@@ -255,7 +258,7 @@ type notifier struct {
 
 func newNotifier(warn func(error)) *notifier {
 	n := &notifier{warn: warn, wake: make(chan struct{}, 1)}
-	w, err := fsnotify.NewWatcher()
+	w, err := fsnotify.NewBufferedWatcher(64)
 	if err != nil {
 		n.complain(err)
 		return n
@@ -264,6 +267,10 @@ func newNotifier(warn func(error)) *notifier {
 	go n.forward()
 	return n
 }
+
+// calm is the least time between two wake-ups. A folder in which somebody writes
+// all the time, a log beside the configuration, must not cost more than that.
+const calm = 10 * time.Millisecond
 
 // forward makes one wake-up of any number of events, and sees to it that the
 // watcher's own buffer is always emptied.
@@ -279,10 +286,14 @@ func (n *notifier) forward() {
 				return
 			}
 		}
+		for len(n.w.Events) > 0 {
+			<-n.w.Events
+		}
 		select {
 		case n.wake <- struct{}{}:
 		default:
 		}
+		time.Sleep(calm)
 	}
 }
 

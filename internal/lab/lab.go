@@ -219,3 +219,7 @@ func forgetTestLog() {
 		return strings.HasPrefix(a, "-test.testlogfile=")
 	})
 }
+
+// InGuest reports whether the tests run in a guest, which is theirs alone: its
+// clock may be set and its modules unloaded. Elsewhere both are the machine's.
+func InGuest() bool { return os.Getenv(insideVar) == insideGuest }

@@ -86,6 +86,14 @@ var globals = []string{
 	"net.core.fb_tunnels_only_for_init_net",
 	"net.ipv4.ip_forward",
 	"net.ipv4.ip_nonlocal_bind",
+	// Those of IPVS are there once its module is.
+	"net.ipv4.vs.conn_reuse_mode",
+	"net.ipv4.vs.conntrack",
+	"net.ipv4.vs.expire_nodest_conn",
+	"net.ipv4.vs.expire_quiescent_template",
+	"net.ipv4.vs.pmtu_disc",
+	"net.ipv4.vs.sloppy_sctp",
+	"net.ipv4.vs.sloppy_tcp",
 	"net.ipv6.bindv6only",
 	"net.ipv6.ip_nonlocal_bind",
 }

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -60,13 +61,15 @@ func descriptors() int {
 }
 
 // Runner keeps a set of checks going. One goroutine, [Runner.Run], owns all
-// state; each check that is under way has a goroutine of its own and tells the
+// state; each check that is under way has a goroutine to itself, which tells the
 // owner what it found.
 type Runner struct {
 	net     Net
 	opt     Options
 	results chan Result
 	done    chan finished
+	tasks   chan task     // to goroutines that have made their check
+	idle    atomic.Int32  // how many of those there are
 	wake    chan struct{} // something was put into want
 
 	mu      sync.Mutex
@@ -97,6 +100,7 @@ func NewRunner(n Net, o Options) *Runner {
 		net: n, opt: o,
 		results: make(chan Result, 64),
 		done:    make(chan finished, 64),
+		tasks:   make(chan task),
 		wake:    make(chan struct{}, 1),
 		history: make(map[string]*ring),
 		entries: make(map[string]*entry),
@@ -185,8 +189,9 @@ func (r *Runner) Run(ctx context.Context) {
 	for now := time.Now(); ctx.Err() == nil; {
 		r.startDue(now)
 		// An alarm that is set too early costs a look at the schedule; setting it
-		// anew for every event costs more.
-		if d := r.deadline(now); d.Before(r.stall.armed) || !r.stall.armed.After(now) {
+		// anew for every event costs more. Once nothing is under way there will be
+		// no event.
+		if d := r.deadline(now); d.Before(r.stall.armed) || !r.stall.armed.After(now) || r.running == 0 && d.After(r.stall.armed) {
 			r.stall.armed = d
 			clock.set(d.Sub(now))
 		}
@@ -196,6 +201,7 @@ func (r *Runner) Run(ctx context.Context) {
 		<-r.done
 		r.running--
 	}
+	close(r.tasks)
 }
 
 // wait takes one event, and the results of checks that came with it, and returns
@@ -313,7 +319,7 @@ func (r *Runner) begin(now time.Time, e *entry, s Spec) {
 	r.mu.Lock()
 	r.history[s.ID] = newRing(r.opt.Keep)
 	r.mu.Unlock()
-	e.beat = r.firstBeat(now, s.Interval)
+	e.beat = r.firstBeat(now, s)
 	r.startNow(e)
 }
 
@@ -323,7 +329,7 @@ func (r *Runner) change(now time.Time, e *entry, s Spec) {
 	old := e.spec
 	e.spec = s
 	if old.Interval != s.Interval {
-		e.beat = r.firstBeat(now, s.Interval)
+		e.beat = r.firstBeat(now, s)
 		if e.state == idle {
 			e.next = e.beat
 			heap.Fix(&r.agenda, e.slot)
@@ -378,18 +384,29 @@ func (r *Runner) unschedule(e *entry) {
 
 // firstBeat spreads the beats of many checks over their interval: multiples of
 // the golden ratio lie evenly however many there are. They are then gathered
-// into 10 to 100 moments of the interval, about five checks in each, because
-// waking up costs more than a check does.
-func (r *Runner) firstBeat(now time.Time, interval time.Duration) time.Time {
+// into fewer moments, because waking up costs more than a check does: 20 checks
+// in 10 moments each cost four times as much as 20 in one.
+func (r *Runner) firstBeat(now time.Time, s Spec) time.Time {
 	const golden = 2654435769 // 2^32 / 1.618...
 	r.born++
-	moments := time.Duration(min(max(r.size/5, 10), 100))
+	interval, moments := s.Interval, time.Duration(r.moments(s))
 	moment := time.Duration(uint64(r.born*golden) * uint64(moments) >> 32)
 	beat := r.epoch.Add(interval * moment / moments)
 	if beat.After(now) {
 		return beat
 	}
 	return beat.Add((now.Sub(beat)/interval + 1) * interval)
+}
+
+// moments is how many there are in the interval of a check: at least one a
+// second, and as many as give each about twenty checks. Programs do not share:
+// starting them is what costs.
+func (r *Runner) moments(s Spec) int {
+	const most = 100
+	if runsProgram(s.Probe) {
+		return most
+	}
+	return min(max(r.size/20, int(s.Interval/time.Second), 1), most)
 }
 
 func (r *Runner) enqueue(e *entry) {
@@ -458,7 +475,12 @@ func (r *Runner) start(now time.Time, e *entry) {
 	ctx, cancel := context.WithCancelCause(r.base)
 	e.cancel, e.next = cancel, now.Add(e.spec.Timeout)
 	heap.Push(&r.agenda, e)
-	go r.work(patience{ctx, e.spec.Timeout, e.next}, now, e, e.spec.Probe, e.probe)
+	t := task{patience{ctx, e.spec.Timeout, e.next}, now, e, e.spec.Probe, e.probe}
+	select {
+	case r.tasks <- t:
+	default: // nobody is idle
+		go r.work(t)
+	}
 }
 
 // beatAfter is the first beat after now, of those that lie whole intervals from
@@ -472,17 +494,42 @@ func beatAfter(beat time.Time, interval time.Duration, now time.Time) time.Time 
 	return beat.Add(missed * interval)
 }
 
-// work is the goroutine of one check.
-func (r *Runner) work(ctx context.Context, now time.Time, e *entry, plain, ready Probe) {
-	f := finished{e: e, probe: ready, when: now}
-	if ready == nil {
-		f.probe, f.out.Err = prepare(plain)
+// task is one check to be made.
+type task struct {
+	ctx   context.Context
+	now   time.Time
+	e     *entry
+	plain Probe
+	ready Probe // plain prepared, nil when it was not yet
+}
+
+// maxIdle is how many goroutines wait for a next check to make: their stacks
+// have grown to what a check needs, which costs a new one a tenth of its time.
+const maxIdle = 32
+
+// work is the goroutine of one check, and of those after it.
+func (r *Runner) work(t task) {
+	for ok := true; ok; {
+		r.done <- r.make(t)
+		if r.idle.Add(1) <= maxIdle {
+			t, ok = <-r.tasks
+		} else {
+			ok = false
+		}
+		r.idle.Add(-1)
+	}
+}
+
+func (r *Runner) make(t task) finished {
+	f := finished{e: t.e, probe: t.ready, when: t.now}
+	if t.ready == nil {
+		f.probe, f.out.Err = prepare(t.plain)
 	}
 	if f.out.Err == nil {
-		f.out = r.examine(ctx, f.probe)
+		f.out = r.examine(t.ctx, f.probe)
 	}
 	f.took = time.Since(f.when)
-	r.done <- f
+	return f
 }
 
 // examine runs a probe. The protocol libraries behind some of them are large,

@@ -105,8 +105,8 @@ func (b *bench) drain() (all []Result) {
 }
 
 // TestRhythm holds the promise of the interval: of thousands of checks, every
-// one starts every second within a tenth, none overlaps itself, starts do not
-// bunch, and the first round is over within one interval.
+// one starts every second within a tenth, none overlaps itself, no more than
+// about twenty start at once, and the first round is over within one interval.
 func TestRhythm(t *testing.T) {
 	for _, n := range []int{1, 1000, 4000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestRhythm(t *testing.T) {
 					t.Error("a check overlapped itself")
 				}
 				for tick, c := range perTick {
-					if most := max(2*n/100, 3); c > most {
+					if most := max(2*n/100, 25); c > most {
 						t.Errorf("%d starts within 10 ms at %d ms, want no more than %d", c, tick*10, most)
 					}
 				}
@@ -300,7 +300,7 @@ func TestSetChanges(t *testing.T) {
 		s := b.spec("a", time.Second)
 		s.Fall, s.Initial = 3, Up
 		b.Set([]Spec{s})
-		time.Sleep(1700 * time.Millisecond) // first check at 0, second at 0.618
+		time.Sleep(2500 * time.Millisecond) // checks at 0, 1 and 2 s
 		rs := b.drain()
 		if len(rs) != 3 || rs[1].Fails != 2 || rs[1].Health != Up || rs[2].Health != Down {
 			t.Fatalf("before the change: %v", rs)

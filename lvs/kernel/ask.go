@@ -160,6 +160,11 @@ func (c *Client) question(cmd uint8, flags uint16) (seq uint32) {
 	return seq
 }
 
+// noFamily is a number that no family has. The kernel refuses what is sent to it
+// with ENOENT, and so the family is looked for again once the module is back; to
+// 0 it would not answer at all.
+const noFamily = 0xffff
+
 // resolve asks the controller for the number of the family IPVS.
 func (c *Client) resolve() error {
 	seq := c.nextSeq(1)
@@ -168,12 +173,15 @@ func (c *Client) resolve() error {
 	c.out.str(ctrlAttrName, ipvsFamilyName)
 	c.out.end()
 	// Not quick: for an unknown family the kernel may look for a module first.
-	c.family = 0
-	_, err := c.converse(seq, false, func(b []byte) (err error) {
-		c.family, err = decodeFamily(b)
+	c.family = noFamily
+	_, err := c.converse(seq, false, func(b []byte) error {
+		family, err := decodeFamily(b)
+		if err == nil {
+			c.family = family
+		}
 		return err
 	})
-	if err == nil && c.family == 0 {
+	if err == nil && c.family == noFamily {
 		return c.lost(malformedError("a family without a number"))
 	}
 	return err

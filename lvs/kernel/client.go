@@ -40,6 +40,7 @@ type Client struct {
 
 	conn   conn  // nil when it could not be renewed, or was closed:
 	gone   error // that is why
+	stale  bool  // conn should be another one, which could not be had
 	family uint16
 	seq    uint32
 	limits limits // of a batch on conn; zero until one was needed
@@ -300,18 +301,26 @@ func (c *Client) Close() error {
 const errClosed = sentinel("the client is closed")
 
 // renew replaces a conn whose state is not known any more: answers may still be
-// on their way that belong to no request.
+// on their way that belong to no request. Without a descriptor for another one
+// the old has to do until the next request: it alone knows the namespace, and
+// late answers are told by their numbers.
 func (c *Client) renew() {
-	old := c.conn
-	c.conn, c.gone = old.Renew()
-	c.limits = limits{}
-	_ = old.Close() // nothing is lost with it
+	next, err := c.conn.Renew()
+	c.stale = err != nil
+	if err != nil {
+		return
+	}
+	_ = c.conn.Close() // nothing is lost with it
+	c.conn, c.limits = next, limits{}
 }
 
 // usable returns why there is no conn.
 func (c *Client) usable() error {
 	if c.conn == nil {
 		return lostError{c.gone}
+	}
+	if c.stale {
+		c.renew()
 	}
 	return nil
 }

@@ -45,9 +45,10 @@ func (m *mobyHandle) close() {
 // useMoby opens the handle in the namespace of our own socket and says whether
 // there is one. Without it, genl.go can do everything.
 func (c *Client) useMoby() bool {
-	if c.moby.h != nil {
+	if c.moby.h != nil && mobyFamily == int(c.family) {
 		return true
 	}
+	c.moby.close()
 	if err := c.usable(); err != nil {
 		return false
 	}

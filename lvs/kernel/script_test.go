@@ -21,6 +21,7 @@ type scripted struct {
 	closed int
 	send   int // what Grow grants
 	recv   int
+	poor   bool // it cannot be renewed
 }
 
 // An event is a datagram, or what Receive fails with.
@@ -65,7 +66,12 @@ func (s *scripted) Grow(int) (int, int, error) { return s.send, s.recv, nil }
 func (s *scripted) Namespace() (int, error)    { return -1, unix.ENOTTY }
 func (s *scripted) Close() error               { s.closed++; s.queue = nil; return nil }
 
-func (s *scripted) Renew() (conn, error) { return s, nil }
+func (s *scripted) Renew() (conn, error) {
+	if s.poor {
+		return nil, unix.EMFILE
+	}
+	return s, nil
+}
 
 // client is one whose family is known, on a scripted kernel.
 func client(t *testing.T, answer func([]message) []event) (*Client, *scripted) {
@@ -436,19 +442,47 @@ func TestClosedClient(t *testing.T) {
 	}
 }
 
-// An unloaded module comes back under another number.
+// An unloaded module comes back under another number, sooner or later.
 func TestFamilyChanges(t *testing.T) {
+	loaded := false
 	c, _ := client(t, func(ms []message) []event {
-		switch m := ms[0]; m.typ {
-		case genlController:
+		switch m := ms[0]; {
+		case m.typ == genlController && loaded:
 			return []event{familyReply(m, 31)}
-		case 31:
+		case m.typ == 31 && loaded:
 			return []event{servicePart(m, 0, 1), datagram(done(m, 0))}
+		case m.typ < 16:
+			return nil // the kernel does not answer what is for netlink itself
 		}
 		return []event{datagram(verdict(ms[0], unix.ENOENT))}
 	})
+	for range 3 {
+		if _, err := c.services(nil); err != syscall.Errno(unix.ENOENT) {
+			t.Errorf("without the module: %v", err)
+		}
+	}
+	loaded = true
 	if s, err := c.services(nil); err != nil || len(s) != 1 || c.family != 31 {
 		t.Errorf("%v, %v", s, err)
+	}
+}
+
+// Without a descriptor for another socket the one at hand has to do.
+func TestNoDescriptorForAnotherSocket(t *testing.T) {
+	answer := emptyDests(func(m message, _ int) []event { return []event{servicePart(m, 0, 1), datagram(done(m, 0))} })
+	c, s := client(t, answer)
+	s.poor = true
+	s.answer = func([]message) []event { return nil }
+	if _, err := c.State(); !errors.Is(err, errSilent) {
+		t.Errorf("without an answer: %v", err)
+	}
+	s.answer = answer
+	if st, err := c.State(); err != nil || len(st) != 1 || !c.stale {
+		t.Errorf("with the old socket: %v, %v", st, err)
+	}
+	s.poor = false
+	if _, err := c.State(); err != nil || c.stale || s.closed != 1 {
+		t.Errorf("with another one: %v, %d closed", err, s.closed)
 	}
 }
 
