@@ -79,6 +79,7 @@ type Appliance struct {
 	opened   map[line]vrrp.Transport
 	sysctls  map[string]string // what was there before us
 	ipvs     IPVS
+	noIPVS   string // why there is none, though one is needed
 	director *ldirector.Director
 	hooks    *hooks
 	tasks    sync.WaitGroup
@@ -189,6 +190,7 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 			a.happened(e, events)
 		case <-look.C:
 			a.look()
+			a.lookForIPVS()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,20 +59,19 @@ type eventsAnswer struct {
 
 type eventAnswer struct {
 	Number uint64 `json:"number"`
-	ldirector.Event
-	// Kind takes the place of the event's own: "transition" is none of a director's.
+	// Kind is ldirector's name for it, or "instance".
 	Kind string `json:"kind"`
-	// Instance, Group and State are of a transition.
+	ldirector.Event
+	// Instance and State are what an event is about that is not about a service.
 	Instance string `json:"instance,omitempty"`
-	Group    string `json:"group,omitempty"`
-	State    string `json:"state,omitempty"`
+	State    string `json:"state,omitempty"` // when it has just been entered
 }
 
 // routes are what the control socket answers.
 func (d *ldDaemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.serveStatus)
-	mux.HandleFunc("GET /v1/events", d.serveEvents)
+	mux.HandleFunc("GET /v1/events", d.events.serve)
 	mux.HandleFunc("POST /v1/drain", d.serveDrain)
 	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
 	mux.HandleFunc("POST /v1/reload", d.serveReload)
@@ -161,10 +161,8 @@ func (d *ldDaemon) serveHandover(w http.ResponseWriter, r *http.Request) {
 	d.end()
 }
 
-func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, d.events) }
-
-// answerEvents tells what happened since a number.
-func answerEvents(w http.ResponseWriter, r *http.Request, ring *eventRing) {
+// serve answers with the events from a number on.
+func (ring *eventRing) serve(w http.ResponseWriter, r *http.Request) {
 	var since uint64
 	if text := r.URL.Query().Get("since"); text != "" {
 		var err error
@@ -189,11 +187,19 @@ func newEventRing() *eventRing { return &eventRing{next: 1} }
 
 func (r *eventRing) add(e ldirector.Event) {
 	e.Virtual, e.Member = nil, nil // a reload frees them
-	r.put(eventAnswer{Event: e, Kind: e.Kind.String()})
+	r.keep(eventAnswer{Kind: e.Kind.String(), Event: e})
 }
 
-// put gives an event its number.
-func (r *eventRing) put(e eventAnswer) {
+// addInstance remembers what happened to a virtual router.
+func (r *eventRing) addInstance(e appliance.Event) {
+	a := eventAnswer{Kind: "instance", Event: ldirector.Event{When: e.When, Text: e.Text}, Instance: cmp.Or(e.Instance, e.Group)}
+	if e.Transition != nil {
+		a.State = e.Transition.To.String()
+	}
+	r.keep(a)
+}
+
+func (r *eventRing) keep(e eventAnswer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.last) == 2*keptEvents {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lvsctl/lvsctl/appliance"
@@ -38,10 +40,12 @@ type siteDaemon struct {
 	notify daemon.Notify
 	state  *daemon.StateFile
 	app    *appliance.Appliance
-	ring   *eventRing
+	ring   *eventRing            // what happened, for whoever asks
 	events func(ldirector.Event) // of virtual services; nil: the log has their texts
 	moved  func(appliance.Event) // of transitions; nil: nobody else wants to know
 	ipvs   func() (appliance.IPVS, error)
+	// refused is the file that was not taken, nil when the last one was.
+	refused atomic.Pointer[refusedFile]
 
 	greet    func()        // what the log begins with; nil: a line
 	extra    []daemon.Task // of a front end
@@ -49,8 +53,11 @@ type siteDaemon struct {
 	keepVRRP bool          // leave what masters hold behind at the end
 	keepIPVS bool          // leave the virtual services behind
 
-	// reload reads the site again; nil: it came from the command line.
+	// reload reads the site again, one call at a time; nil: it came from the command
+	// line.
 	reload func() (config.Site, []config.Problem)
+
+	reading sync.Mutex // held while a file is read again
 
 	saved siteState // owned by keep
 	keeps chan func(*siteState)
@@ -75,11 +82,10 @@ func (d *siteDaemon) run(site config.Site) error {
 		d.fault(err)
 		d.saved = siteState{}
 	}
-	d.ring = newEventRing()
 	if d.ipvs == nil {
 		d.ipvs = openIPVS
 	}
-	d.keeps = make(chan func(*siteState), 64)
+	d.keeps, d.ring = make(chan func(*siteState), 64), newEventRing()
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
 		Host: appliance.Here(host), IPVS: d.ipvs, RealTime: true,
@@ -172,16 +178,13 @@ func (d *siteDaemon) fault(err error) { d.log.Print(daemon.Warning, err.Error())
 
 // report logs what happened to instances.
 func (d *siteDaemon) report(e appliance.Event) {
-	if t := e.Transition; t != nil {
-		if d.moved != nil {
-			d.moved(e)
-		}
-		d.ring.put(eventAnswer{Event: ldirector.Event{When: e.When, Text: e.Text, Phase: ldirector.Running},
-			Kind: "transition", Instance: e.Instance, Group: e.Group, State: t.To.String()})
+	if e.Transition != nil && d.moved != nil {
+		d.moved(e)
 	}
 	if e.Level >= appliance.Debug && !d.debug {
 		return
 	}
+	d.ring.addInstance(e)
 	d.log.Print(daemon.Level(e.Level), e.Text)
 }
 
@@ -206,6 +209,8 @@ func (d *siteDaemon) hup() {
 
 // readAgain puts what the file says into force, unless it has errors.
 func (d *siteDaemon) readAgain() reloadAnswer {
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	d.notify.Reloading()
 	defer d.notify.Ready()
 	d.log.Print(daemon.Info, "Reloading ...")
@@ -216,15 +221,22 @@ func (d *siteDaemon) readAgain() reloadAnswer {
 	}
 	if config.Errors(problems) {
 		d.log.Print(daemon.Error, "the file has errors: the configuration in force stays")
-		return a
+		return d.refuse(a)
 	}
 	if err := d.app.Set(site); err != nil {
 		a.Problems = append(a.Problems, fileProblem{File: d.file, Severity: "error", Text: err.Error()})
 		d.log.Printf(daemon.Error, "%v: the configuration in force stays", err)
-		return a
+		return d.refuse(a)
 	}
 	a.Taken = true
+	d.refused.Store(nil)
 	d.log.Print(daemon.Info, "Reload finished")
+	return a
+}
+
+// refuse remembers a file that is not taken, for status.
+func (d *siteDaemon) refuse(a reloadAnswer) reloadAnswer {
+	d.refused.Store(&refusedFile{When: time.Now(), File: d.file, Problems: a.Problems})
 	return a
 }
 
@@ -240,7 +252,7 @@ func (d *siteDaemon) control(ctx context.Context) error {
 func (d *siteDaemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.serveStatus)
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, d.ring) })
+	mux.HandleFunc("GET /v1/events", d.ring.serve)
 	mux.HandleFunc("POST /v1/standby", d.serveMode)
 	mux.HandleFunc("POST /v1/takeover", d.serveMode)
 	mux.HandleFunc("POST /v1/resume", d.serveMode)
@@ -251,7 +263,7 @@ func (d *siteDaemon) routes() http.Handler {
 }
 
 func (d *siteDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
-	a := statusAnswer{Version: 1, Daemon: d.kind, Name: d.name, File: d.file, PID: os.Getpid()}
+	a := statusAnswer{Version: 1, Daemon: d.kind, Name: d.name, File: d.file, PID: os.Getpid(), Refused: d.refused.Load()}
 	var err error
 	if a.Instances, err = d.app.Status(); err != nil {
 		daemon.Answer(w, http.StatusServiceUnavailable, nil, err)

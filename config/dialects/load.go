@@ -135,6 +135,19 @@ func (l *loader) folder(name string) error {
 
 var beatFiles = []string{haCf, haresources, authkeys}
 
+// Files are the files that Load reads when it is given a path: the file itself, or
+// those of a folder.
+func Files(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	return inFolder(path)
+}
+
 // inFolder are the files to read of a folder. Where heartbeat's are, what they
 // name is read, and no copies that lie beside it.
 func inFolder(name string) ([]string, error) {

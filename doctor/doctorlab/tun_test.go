@@ -37,7 +37,7 @@ func TestGUE(t *testing.T) {
 	c.answered()
 	c.healthy()
 	c.path(vip4+":80", "in a tunnel, gue, to real server 192.168.1.11", "in a tunnel, gue, of 192.168.1.2", "a real server of direct routing or a tunnel")
-	c.try(fault{rule: "tunnel-port", quick: true, on: c.r1, own: true, make: "ip fou del port 6080"})
+	c.try(fault{rule: "tunnel-port", quick: true, on: c.r1, fix: true, make: "ip fou del port 6080"})
 	filter, undo := iptables("-A INPUT -p udp --dport 6080 -j DROP")
 	c.try(fault{rule: "firewall-tunnel", on: c.r1, own: true, make: filter, undo: undo})
 	c.mended()
