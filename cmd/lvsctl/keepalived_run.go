@@ -174,7 +174,7 @@ func (d *kaDaemon) again() (config.Site, []config.Problem) {
 	if err != nil {
 		return config.Site{}, []config.Problem{{File: d.file, Severity: config.Error, Text: err.Error()}}
 	}
-	d.tell(f, problems)
+	d.tell(f, nil) // the problems are told by whoever asked for a reload
 	for _, line := range f.Complaints() {
 		if !slices.ContainsFunc(d.known, func(old string) bool { return sameComplaint(old, line) }) {
 			problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: line,

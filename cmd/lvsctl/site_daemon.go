@@ -230,7 +230,7 @@ func (d *siteDaemon) readAgain() reloadAnswer {
 	}
 	a.Taken = true
 	d.refused.Store(nil)
-	d.log.Print(daemon.Info, "Reload finished")
+	d.log.Print(daemon.Info, "Reload complete")
 	return a
 }
 

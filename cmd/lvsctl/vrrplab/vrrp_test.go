@@ -231,7 +231,7 @@ func TestReplacement(t *testing.T) {
 	for i := range p.d {
 		p.conf(1-i, "10.1.0.101")
 		p.run[1-i].Signal(syscall.SIGHUP)
-		p.run[1-i].Await("Reload finished", patience)
+		p.run[1-i].Await("Reload complete", patience)
 	}
 	lab.Eventually(t, patience, func() error {
 		if !slices.Contains(addresses(t, p.d[0]), "10.1.0.101/32") {
