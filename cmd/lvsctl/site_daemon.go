@@ -40,13 +40,16 @@ type siteDaemon struct {
 	notify daemon.Notify
 	state  *daemon.StateFile
 	app    *appliance.Appliance
-	events func(ldirector.Event) // of virtual services; nil: the log has them
 	ring   *eventRing            // what happened, for whoever asks
+	events func(ldirector.Event) // of virtual services; nil: the log has their texts
+	moved  func(appliance.Event) // of transitions; nil: nobody else wants to know
+	ipvs   func() (appliance.IPVS, error)
 	// refused is the file that was not taken, nil when the last one was.
 	refused atomic.Pointer[refusedFile]
 
 	greet    func()        // what the log begins with; nil: a line
 	extra    []daemon.Task // of a front end
+	late     []daemon.Task // of a front end, for what tells of the end
 	keepVRRP bool          // leave what masters hold behind at the end
 	keepIPVS bool          // leave the virtual services behind
 
@@ -79,10 +82,13 @@ func (d *siteDaemon) run(site config.Site) error {
 		d.fault(err)
 		d.saved = siteState{}
 	}
+	if d.ipvs == nil {
+		d.ipvs = openIPVS
+	}
 	d.keeps, d.ring = make(chan func(*siteState), 64), newEventRing()
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
-		Host: appliance.Here(host), IPVS: openIPVS, RealTime: true,
+		Host: appliance.Here(host), IPVS: d.ipvs, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
 		Report: d.report, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
@@ -109,7 +115,7 @@ func (d *siteDaemon) live(site config.Site, runner *check.Runner) error {
 	defer signals.Close()
 	outlived := make(chan error, 1)
 	go func() {
-		outlived <- daemon.Serve(late, d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep))
+		outlived <- daemon.Serve(late, slices.Concat([]daemon.Task{d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep)}, d.late)...)
 	}()
 	if d.greet == nil {
 		d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", d.kind, ownVersion(), os.Getpid())
@@ -172,6 +178,9 @@ func (d *siteDaemon) fault(err error) { d.log.Print(daemon.Warning, err.Error())
 
 // report logs what happened to instances.
 func (d *siteDaemon) report(e appliance.Event) {
+	if e.Transition != nil && d.moved != nil {
+		d.moved(e)
+	}
 	if e.Level >= appliance.Debug && !d.debug {
 		return
 	}
@@ -221,7 +230,7 @@ func (d *siteDaemon) readAgain() reloadAnswer {
 	}
 	a.Taken = true
 	d.refused.Store(nil)
-	d.log.Print(daemon.Info, "Reload finished")
+	d.log.Print(daemon.Info, "Reload complete")
 	return a
 }
 
