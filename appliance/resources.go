@@ -280,7 +280,7 @@ func (h *resources) stop(r round, one config.Resource) error {
 	if err != nil {
 		h.mark(one, false, stateStopped)
 		if r.first {
-			h.say(Warning, fmt.Sprintf("resource %s: %v; this node could not start it", keyOf(one), err))
+			h.say(Warning, fmt.Sprintf("%s:%d: resource %s: %v; this node could not start it", one.Source.File, one.Source.Line, keyOf(one), err))
 		}
 		return nil // nothing is there that could run
 	}

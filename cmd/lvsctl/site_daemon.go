@@ -40,10 +40,12 @@ type siteDaemon struct {
 	app    *appliance.Appliance
 	events func(ldirector.Event) // of virtual services; nil: the log has them
 
-	greet    func()        // what the log begins with; nil: a line
-	extra    []daemon.Task // of a front end
-	keepVRRP bool          // leave what masters hold behind at the end
-	keepIPVS bool          // leave the virtual services behind
+	greet    func()                      // what the log begins with; nil: a line
+	extra    []daemon.Task               // of a front end
+	keepVRRP bool                        // leave what masters hold behind at the end
+	keepIPVS bool                        // leave the virtual services behind
+	scripts  []string                    // folders of resource scripts; nil: heartbeat's
+	more     map[string]http.HandlerFunc // of a front end, by pattern
 
 	// reload reads the site again; nil: it came from the command line.
 	reload func() (config.Site, []config.Problem)
@@ -71,13 +73,16 @@ func (d *siteDaemon) run(site config.Site) error {
 		d.fault(err)
 		d.saved = siteState{}
 	}
+	if d.scripts == nil {
+		d.scripts = resourceFolders(hbFolder)
+	}
 	d.keeps = make(chan func(*siteState), 64)
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
 		Host: appliance.Here(host), IPVS: openIPVS, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
-		Report: d.report, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
+		Report: d.report, Scripts: d.scripts, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
 		Standby: d.saved.Standby,
 		Save:    func(names []string) { d.keeps <- func(st *siteState) { st.Standby = names } },
 	})
@@ -230,6 +235,9 @@ func (d *siteDaemon) routes() http.Handler {
 	mux.HandleFunc("POST /v1/reload", d.serveReload)
 	mux.HandleFunc("POST /v1/drain", d.serveDrain)
 	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
+	for pattern, serve := range d.more {
+		mux.HandleFunc(pattern, serve)
+	}
 	return mux
 }
 
