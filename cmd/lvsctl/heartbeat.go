@@ -258,7 +258,8 @@ func (st hbStatus) print(w io.Writer) {
 	if st.AutoFailback {
 		failback = "on: resources return to the node that they prefer"
 	}
-	fmt.Fprintf(w, "%s has %s resources; auto_failback is %s\n\n", st.Node, st.Holding, failback)
+	holding := strings.NewReplacer("none", "no", "transition", "to give up").Replace(st.Holding)
+	fmt.Fprintf(w, "%s has %s resources; auto_failback is %s\n\n", st.Node, holding, failback)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "GROUP\tPREFERS\tHERE\tSINCE\tMASTER\tADDRESSES\tSERVICES")
 	for _, g := range st.Groups {
