@@ -27,7 +27,7 @@ oracle: ## the program that service=oracle runs; it is as large as all the rest
 	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/lvsctl-check-oracle ./cmd/lvsctl-check-oracle
 
 # The main job, on the tutorials' own files; examples/ has more.
-STORIES ?= 04-lvs-dr 03-ldirectord
+STORIES ?= 04-lvs-dr 03-ldirectord 02-keepalived-dr
 demo: need build ## whole clusters at work, in about a minute; STORIES names others
 	$(GO) run ./internal/lab/labctl demo -bin $(BIN) $(STORIES)
 
@@ -36,7 +36,7 @@ lab: need build ## a shell in a running cluster; EXAMPLE names another one
 	$(GO) run ./internal/lab/labctl shell -bin $(BIN) $(EXAMPLE)
 
 test: need need-peers build ## all tests that end in minutes
-	LVSCTL_LAB=require $(GO) test -short ./...
+	LVSCTL_LAB=require $(GO) test -short -timeout 20m ./...
 
 # The daemons that the checks are tried on, by the package of each.
 SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
@@ -46,9 +46,14 @@ test-all: need need-peers build ## and those that take long: elections with keep
 	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -timeout 30m ./...
 	scripts/fuzz 60s
 
-bench: need need-peers build ## speed, as ratios to the peers in one boot
+bench: need need-peers build ## speed, as ratios to the peers in one boot; BENCH names a part of it
+	@scripts/need ldirectord=ldirectord unshare=util-linux
 	$(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/empty ./internal/lab/labbench/empty
-	$(GO) run ./internal/lab/labbench -bin $(BIN)
+	$(GO) test -c -o $(BIN)/lvsctl-unplugged ./cmd/lvsctl
+	$(GO) build -o $(BIN)/labbench ./internal/lab/labbench
+	@status=0; for part in $(BENCH); do $(BIN)/labbench -bin $(BIN) $$part || status=1; done; exit $$status
+
+BENCH ?= ipvsadm checks watching
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }
@@ -58,12 +63,12 @@ lint: ## gofmt, go vet, staticcheck
 fmt:
 	gofmt -w .
 
-install: build ## program, manual pages, completions and systemd's unit under $(DESTDIR)$(PREFIX)
+install: build ## program, manual pages, completions and systemd's units under $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BIN)/lvsctl $(DESTDIR)$(PREFIX)/sbin/lvsctl
 	test ! -e $(BIN)/lvsctl-check-oracle || install -D -m 755 $(BIN)/lvsctl-check-oracle $(DESTDIR)$(PREFIX)/sbin/lvsctl-check-oracle
 	for page in man/*.8; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page#man/}; done
 	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's,/usr/local/sbin,$(PREFIX)/sbin,' examples/systemd/lvsctl-ldirectord@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/lvsctl-ldirectord@.service
+	for unit in examples/systemd/*.service; do sed 's,/usr/local/sbin,$(PREFIX)/sbin,' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(BIN)/lvsctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lvsctl
 	$(BIN)/lvsctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lvsctl

@@ -136,7 +136,7 @@ func (h *addresses) Drop(ctx context.Context) error {
 
 // sayLeft tells of what is there before we have taken anything.
 func (h *addresses) sayLeft(all []netif.Addr) {
-	links := linkCache{host: h.host}
+	links := linkCache{host: h.host, addrs: true}
 	for _, a := range all {
 		if links.get(a.Link).Has(a.Prefix) {
 			h.say(Warning, fmt.Sprintf("removing %v from %s: it was left there, or somebody has set it; an address that moves belongs in no other configuration of this host", a.Prefix, a.Link))
@@ -202,8 +202,7 @@ func (h *addresses) holds(link string, p netip.Prefix) bool {
 
 // missing are the addresses that should be there and are not; those of a device that
 // does not run went with it. They are not ours any more, until they are taken again.
-func (h *addresses) missing() []netif.Addr {
-	links := linkCache{host: h.host}
+func (h *addresses) missing(links *linkCache) []netif.Addr {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []netif.Addr
@@ -235,6 +234,7 @@ func (h *addresses) Announce(ctx context.Context, repeat int) error {
 // linkCache asks for each device once.
 type linkCache struct {
 	host  Host
+	addrs bool // those too
 	known map[string]Link
 }
 
@@ -246,7 +246,7 @@ func (c *linkCache) get(name string) Link {
 	if c.known == nil {
 		c.known = map[string]Link{}
 	}
-	l, err := c.host.Link(name)
+	l, err := c.host.Link(name, c.addrs)
 	if err != nil {
 		l = Link{}
 	}

@@ -82,6 +82,7 @@ type Appliance struct {
 	opened   map[line]vrrp.Transport
 	sysctls  map[string]string // what was there before us
 	ipvs     IPVS
+	noIPVS   string // why there is none, though one is needed
 	director *ldirector.Director
 	hooks    *hooks
 	tasks    sync.WaitGroup
@@ -195,6 +196,7 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 			a.happened(e, events)
 		case <-look.C:
 			a.look()
+			a.lookForIPVS()
 		}
 	}
 }
@@ -224,6 +226,11 @@ func (a *Appliance) Set(site config.Site) error {
 func (a *Appliance) use(site config.Site) {
 	a.site = site
 	a.reports.box.put(newConfig{site.Instances, site.Groups}, true)
+	for i := range site.Instances {
+		for _, text := range passedOver(&site.Instances[i]) {
+			a.reports.say(Warning, site.Instances[i].Name, text)
+		}
+	}
 	a.useSysctls()
 	a.useServices()
 	a.plan()
@@ -233,7 +240,8 @@ func (a *Appliance) use(site config.Site) {
 // when something that an instance waits for may have come.
 func (a *Appliance) plan() {
 	missing := a.unusable()
-	links := linkCache{host: a.o.Host}
+	links := linkCache{host: a.o.Host, addrs: true}
+	virtual := virtualOf(&a.site)
 	var members []vrrp.Member
 	var changed []string
 	unseen := unseenThings{}
@@ -242,7 +250,7 @@ func (a *Appliance) plan() {
 	opened := map[line]vrrp.Transport{}
 	for i := range a.site.Instances {
 		in := &a.site.Instances[i]
-		m, err := a.member(in, &links, missing)
+		m, err := a.member(in, &links, virtual, missing)
 		if err != nil {
 			a.wait(in, err)
 			continue
@@ -312,11 +320,11 @@ func groupsOf(groups []config.Group, members []vrrp.Member) []vrrp.Group {
 }
 
 // member is an instance that can run here, or why it cannot.
-func (a *Appliance) member(in *config.Instance, links *linkCache, missing map[string]bool) (vrrp.Member, error) {
+func (a *Appliance) member(in *config.Instance, links *linkCache, virtual map[netip.Prefix]bool, missing map[string]bool) (vrrp.Member, error) {
 	if err := checkInstance(in); err != nil {
 		return vrrp.Member{}, err
 	}
-	source, err := a.source(in, links)
+	source, err := a.source(in, links, virtual)
 	if err != nil {
 		return vrrp.Member{}, err
 	}
@@ -332,18 +340,18 @@ func (a *Appliance) member(in *config.Instance, links *linkCache, missing map[st
 
 // source is where the adverts of an instance come from. One that runs keeps what it
 // has when its device goes: tracking the device is how it hears of that.
-func (a *Appliance) source(in *config.Instance, links *linkCache) (netip.Addr, error) {
+func (a *Appliance) source(in *config.Instance, links *linkCache, virtual map[netip.Prefix]bool) (netip.Addr, error) {
 	var was netip.Addr
 	if a.kept[routerOf(in)] != nil {
 		was = a.sources[in.Name]
 	}
-	if _, err := a.o.Host.Link(in.Link); err != nil && !was.IsValid() {
+	if _, err := a.o.Host.Link(in.Link, false); err != nil && !was.IsValid() {
 		return netip.Addr{}, fmt.Errorf("interface %s: %w", in.Link, err)
 	}
 	if in.Source.IsValid() {
 		return in.Source, nil
 	}
-	now, err := sourceOf(links.get(in.Link), in, &a.site)
+	now, err := sourceOf(links.get(in.Link), in, virtual)
 	if err != nil && was.IsValid() {
 		return was, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -97,7 +98,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("the new address was announced: %q", got)
 		}
 		r.stop()
-		if l, _ := host.Link("eth0"); len(l.Addrs) != 1 {
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 1 {
 			t.Errorf("left: %v", l.Addrs)
 		}
 	})
@@ -114,7 +115,7 @@ func TestTheft(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		host.steal("eth0", "10.0.0.100/32", "10.0.0.101/32")
 		time.Sleep(100 * time.Millisecond)
-		if l, _ := host.Link("eth0"); len(l.Addrs) != 4 {
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 4 {
 			t.Errorf("100 ms later there are %v", l.Addrs)
 		}
 		if got := host.told("claims 10.0.0.100"); len(got) != 4 {
@@ -124,7 +125,7 @@ func TestTheft(t *testing.T) {
 			"KeepConfiguration=yes for the link in systemd-networkd, 'nmcli device set eth0 managed no' in NetworkManager, 'lvsctl vrrp standby' for a person")
 		host.steal("eth0", "10.0.0.102/32")
 		time.Sleep(100 * time.Millisecond)
-		if l, _ := host.Link("eth0"); len(l.Addrs) != 3 {
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 3 {
 			t.Errorf("an untracked address came back: %v", l.Addrs)
 		}
 		for range 200 {
@@ -135,7 +136,7 @@ func TestTheft(t *testing.T) {
 			t.Errorf("%d log lines about a program that removes the address all the time", n)
 		}
 		time.Sleep(2 * lookEvery)
-		if l, _ := host.Link("eth0"); !l.Has(netip.MustParsePrefix("10.0.0.100/32")) {
+		if l, _ := host.Link("eth0", true); !l.Has(netip.MustParsePrefix("10.0.0.100/32")) {
 			t.Error("the address did not come back in the end")
 		}
 		r.stop()
@@ -164,7 +165,7 @@ func TestRefusals(t *testing.T) {
 		if err != nil || st[0].State != "MASTER" || st[0].Holders[0].Taken || !strings.Contains(st[0].Holders[0].Error, "10.0.0.100/32") {
 			t.Errorf("status %+v, %v", st, err)
 		}
-		if l, _ := host.Link("eth0"); !l.Has(netip.MustParsePrefix("10.0.0.101/32")) {
+		if l, _ := host.Link("eth0", true); !l.Has(netip.MustParsePrefix("10.0.0.101/32")) {
 			t.Error("the other address is not there")
 		}
 		host.mu.Lock()
@@ -277,6 +278,49 @@ func TestDuplicates(t *testing.T) {
 			t.Errorf("the question delayed the election: %q", at)
 		}
 		r.stop()
+	})
+}
+
+// The programs of an instance and of its group, in order, once each; what a reload
+// takes away is told as well.
+func TestPrograms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host, file := newFakeHost(), t.TempDir()+"/told"
+		command := func(words ...string) *config.Command {
+			return &config.Command{Words: append([]string{"/bin/sh", "-c", `echo "$@" >>` + file, "sh"}, words...)}
+		}
+		a, b := instance("A", 1, "10.0.0.101/32"), instance("B", 2, "10.0.0.102/32")
+		a.Notify = config.Notify{Master: command("a is master"), Any: command(), Stop: command("a stops")}
+		b.Notify = config.Notify{Any: command(), Fault: command("b is gone")}
+		group := config.Group{Group: vrrp.Group{Name: "G", Members: []string{"A"}}, Notify: config.Notify{Any: command()}}
+		r := start(t, host, config.Site{Instances: []config.Instance{a, b}, Groups: []config.Group{group}}, nil)
+		time.Sleep(5 * time.Second)
+		if err := r.Set(config.Site{Instances: []config.Instance{a}, Groups: []config.Group{group}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if err := r.Standby("A"); err != nil { // nobody takes over: no change to tell
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		r.stop()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := func(word string) []string {
+			var out []string
+			for _, l := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+				if strings.Contains(l, word) {
+					out = append(out, l)
+				}
+			}
+			return out
+		}
+		equal(t, "A", append(of("INSTANCE A"), of("a ")...),
+			"INSTANCE A BACKUP 100", "INSTANCE A MASTER 100", "INSTANCE A STOP 1", "a is master", "a stops")
+		equal(t, "B", append(of("INSTANCE B"), of("b ")...), "INSTANCE B BACKUP 100", "INSTANCE B MASTER 100", "INSTANCE B FAULT 100", "b is gone")
+		equal(t, "G", of("GROUP G"), "GROUP G BACKUP 0", "GROUP G MASTER 0", "GROUP G STOP 0")
 	})
 }
 

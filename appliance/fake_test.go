@@ -122,7 +122,7 @@ func (h *fakeHost) steal(link string, all ...string) {
 
 func (h *fakeHost) Watch(context.Context) (<-chan netif.Event, error) { return h.events, nil }
 
-func (h *fakeHost) Link(name string) (Link, error) {
+func (h *fakeHost) Link(name string, _ bool) (Link, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.links[name]; l != nil {

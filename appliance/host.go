@@ -19,8 +19,8 @@ type Host interface {
 	// Addrs are changes of addresses, with one verdict each.
 	Addrs([]netif.Step) []error
 	Watch(context.Context) (<-chan netif.Event, error)
-	// Link tells how a device is at this moment.
-	Link(name string) (Link, error)
+	// Link tells how a device is at this moment; its addresses only when asked.
+	Link(name string, addrs bool) (Link, error)
 	// Wire opens a device for announcements and questions.
 	Wire(link string) (Wire, error)
 	// Transport opens a device for adverts.
@@ -42,7 +42,7 @@ type Link struct {
 	Running  bool           // administratively up, and it has a carrier
 	Ethernet bool           // it has neighbours that can be told
 	MTU      int            // bytes
-	Addrs    []netip.Prefix // in the kernel's order, host bits kept
+	Addrs    []netip.Prefix // in the kernel's order, host bits kept; if asked for
 }
 
 // Has tells whether the device has an address with exactly this length.
@@ -61,7 +61,7 @@ type here struct{ *netif.Kernel }
 // Here is the network that this process sees, changed through k.
 func Here(k *netif.Kernel) Host { return here{k} }
 
-func (h here) Link(name string) (Link, error) {
+func (h here) Link(name string, withAddrs bool) (Link, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
 		var op *net.OpError
@@ -74,6 +74,9 @@ func (h here) Link(name string) (Link, error) {
 		Index: i.Index, MTU: i.MTU,
 		Running:  i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning != 0,
 		Ethernet: len(i.HardwareAddr) == 6 && i.Flags&net.FlagLoopback == 0,
+	}
+	if !withAddrs {
+		return l, nil // the kernel would list those of all devices
 	}
 	addrs, err := i.Addrs()
 	if err != nil {

@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -125,18 +124,14 @@ const (
 // putBack gives instances their addresses back. The events may be older than what
 // the host is like now, so it is asked.
 func (a *Appliance) putBack(names map[string]bool, always bool) {
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		for r, k := range a.kept {
-			if r.name != name {
-				continue
-			}
-			if !always && !a.mayRetake(name) {
-				continue
-			}
-			if missing := k.addresses.missing(); len(missing) > 0 {
-				a.reports.say(Warning, name, theftText(missing))
-				a.warn(a.speaker.Retake(name))
-			}
+	links := linkCache{host: a.o.Host, addrs: true}
+	for r, k := range a.kept {
+		if !names[r.name] || !always && !a.mayRetake(r.name) {
+			continue
+		}
+		if missing := k.addresses.missing(&links); len(missing) > 0 {
+			a.reports.say(Warning, r.name, theftText(missing))
+			a.warn(a.speaker.Retake(r.name))
 		}
 	}
 }
@@ -168,7 +163,7 @@ func (a *Appliance) look() {
 		all[r.name] = true
 	}
 	a.putBack(all, true)
-	links := linkCache{host: a.o.Host}
+	links := linkCache{host: a.o.Host, addrs: true}
 	if len(a.waiting) > 0 || a.sourcesMoved(&links) {
 		a.plan()
 		return
@@ -180,11 +175,12 @@ func (a *Appliance) look() {
 
 // sourcesMoved tells whether adverts should come from another address now.
 func (a *Appliance) sourcesMoved(links *linkCache) bool {
+	virtual := virtualOf(&a.site)
 	return slices.ContainsFunc(a.site.Instances, func(in config.Instance) bool {
 		if in.Source.IsValid() {
 			return false
 		}
-		now, err := sourceOf(links.get(in.Link), &in, &a.site)
+		now, err := sourceOf(links.get(in.Link), &in, virtual)
 		return err == nil && a.sources[in.Name].IsValid() && a.sources[in.Name] != now
 	})
 }

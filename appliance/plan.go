@@ -78,6 +78,8 @@ func checkInstance(in *config.Instance) error {
 		return fmt.Errorf("instance %s: it has no interface", in.Name)
 	case in.VMAC != "":
 		return fmt.Errorf("instance %s: use_vmac is not supported: the addresses would be on %s with its own MAC address, which the file does not want; remove use_vmac, clients learn the place from the announcements", in.Name, in.Link)
+	case len(in.Resources) > 0:
+		return fmt.Errorf("instance %s: resource %s: resources are not supported", in.Name, in.Resources[0].Name)
 	case in.Multicast.IsValid() && in.Multicast != groupOf(in.IPv6):
 		return fmt.Errorf("instance %s: adverts to the multicast group %v are not supported, only to %v", in.Name, in.Multicast, groupOf(in.IPv6))
 	}
@@ -139,15 +141,20 @@ func complete(in *config.Instance, site *config.Site, source netip.Addr, missing
 	return v
 }
 
-// sourceOf chooses where adverts come from: the first address of the device that
-// is not virtual, because a virtual one may be there before the others, and moves.
-func sourceOf(l Link, in *config.Instance, site *config.Site) (netip.Addr, error) {
+// virtualOf are the addresses that move.
+func virtualOf(site *config.Site) map[netip.Prefix]bool {
 	virtual := map[netip.Prefix]bool{}
 	for i := range site.Instances {
 		for _, a := range site.Instances[i].Addresses {
 			virtual[a.Prefix] = true
 		}
 	}
+	return virtual
+}
+
+// sourceOf chooses where adverts come from: the first address of the device that
+// is not virtual, because a virtual one may be there before the others, and moves.
+func sourceOf(l Link, in *config.Instance, virtual map[netip.Prefix]bool) (netip.Addr, error) {
 	for _, p := range l.Addrs {
 		ip := p.Addr()
 		fits := ip.Is4() && !in.IPv6 || ip.Is6() && ip.IsLinkLocalUnicast() && in.IPv6
@@ -160,4 +167,16 @@ func sourceOf(l Link, in *config.Instance, site *config.Site) (netip.Addr, error
 		kind = "link-local IPv6 address"
 	}
 	return netip.Addr{}, fmt.Errorf("%s has no %s of its own to send adverts from", in.Link, kind)
+}
+
+// passedOver are the wishes that an instance is run without.
+func passedOver(in *config.Instance) []string {
+	var out []string
+	if in.TTL != 0 && in.TTL != 255 {
+		out = append(out, fmt.Sprintf("adverts to peers are sent with TTL 255, not %d", in.TTL))
+	}
+	if in.Notify.LowerPriority != nil {
+		out = append(out, "the program for adverts of lower priority is not run")
+	}
+	return out
 }

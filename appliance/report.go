@@ -60,6 +60,7 @@ func (r *reporter) run() {
 	for {
 		items, lost := r.box.take()
 		if len(items) == 0 {
+			r.sayGoodbye()
 			return
 		}
 		for _, i := range items {
@@ -67,6 +68,15 @@ func (r *reporter) run() {
 		}
 		if lost > 0 {
 			r.emit(Event{When: time.Now(), Level: Warning, Text: fmt.Sprintf("%d reports were lost: more came than could be written", lost)})
+		}
+	}
+}
+
+// sayGoodbye tells the programs of groups: a group has no machine that stops.
+func (r *reporter) sayGoodbye() {
+	for name, t := range r.groups {
+		if t.last != "" {
+			t.hear(vrrp.Transition{To: vrrp.Init}, r.sequenceOf(name))
 		}
 	}
 }

@@ -12,8 +12,7 @@ import (
 // useServices brings the virtual services and the sync daemons in line with the
 // site.
 func (a *Appliance) useServices() {
-	needed := len(a.site.Virtuals) > 0 || len(a.site.Sync) > 0 || a.site.Timeouts != lvs.Timeouts{}
-	if a.ipvs == nil && needed {
+	if a.ipvs == nil && a.needsIPVS() {
 		a.openIPVS()
 	}
 	a.gate.use(len(a.site.ServeOn) == 0)
@@ -35,17 +34,36 @@ func (a *Appliance) useServices() {
 	}
 }
 
+func (a *Appliance) needsIPVS() bool {
+	return len(a.site.Virtuals) > 0 || len(a.site.Sync) > 0 || a.site.Timeouts != lvs.Timeouts{}
+}
+
+// openIPVS is tried again with every look while it fails: a module may be late at
+// boot. It is said once.
 func (a *Appliance) openIPVS() {
 	if a.o.IPVS == nil {
 		a.say(Error, "this command has no virtual services")
 		return
 	}
 	k, err := a.o.IPVS()
+	switch {
+	case err == nil && a.noIPVS != "":
+		a.say(Info, "virtual services: the kernel has IPVS now")
+	case err != nil && err.Error() != a.noIPVS:
+		a.say(Error, "virtual services: %v; waiting for it", err)
+	}
 	if err != nil {
-		a.say(Error, "virtual services: %v", err)
+		a.noIPVS = err.Error()
 		return
 	}
-	a.ipvs = k
+	a.ipvs, a.noIPVS = k, ""
+}
+
+// lookForIPVS begins with the virtual services once the kernel can have them.
+func (a *Appliance) lookForIPVS() {
+	if a.ipvs == nil && a.o.IPVS != nil && a.needsIPVS() {
+		a.useServices()
+	}
 }
 
 func (a *Appliance) startDirector() {

@@ -35,7 +35,7 @@ func schedulerMissing(f Facts) []Finding {
 		}
 		found = append(found, wrong(fmt.Sprintf("%s asks for scheduler %s, and kernel %s has no module ip_vs_%s", w.Where, w.Scheduler, f.Release, w.Scheduler),
 			"the kernel refuses the service; it has "+strings.Join(f.Available, ", ")).
-			say("modprobe ip_vs_"+w.Scheduler, "# or another scheduler in "+w.Where))
+			say("# install the rest of the kernel's modules (linux-modules-extra, kernel-modules-extra), or use another scheduler in "+w.Where))
 	}
 	return found
 }
@@ -78,21 +78,34 @@ func noServer(f Facts) []Finding {
 		fix := "ipvsadm -a " + option(s.Key) + " -r SERVER -g"
 		if len(s.Destinations) > 0 {
 			what = fmt.Sprintf("all %d servers of %v have weight 0", len(s.Destinations), s.Key)
-			fix = fmt.Sprintf("ipvsadm -e %s -r %v %s -w 1", option(s.Key), s.Destinations[0].Addr, methodOption(s.Destinations[0].Method))
+			fix = fmt.Sprintf("ipvsadm -e %s -r %v %s -w 1", option(s.Key), s.Destinations[0].Addr, methodOption(s.Destinations[0].Destination))
 		}
 		found = append(found, wrong(what, "new connections are refused; if a daemon keeps the table, its checks fail: lvsctl why says how").say(fix))
 	}
 	return found
 }
 
-func methodOption(m lvs.Method) string {
-	switch m {
+// methodOption is a destination's method as ipvsadm's options name it, the tunnel
+// with all that it is: an edit that leaves out its type makes it ipip.
+func methodOption(d lvs.Destination) string {
+	switch d.Method {
 	case lvs.Masq:
 		return "-m"
 	case lvs.Tunnel:
-		return "-i"
+		return "-i" + tunnelOptions(d.Tunnel)
 	}
 	return "-g"
+}
+
+func tunnelOptions(t lvs.TunnelInfo) string {
+	if t.Type == lvs.IPIP {
+		return ""
+	}
+	options := fmt.Sprintf(" --tun-type %v", t.Type)
+	if t.Type == lvs.GUE {
+		options += fmt.Sprintf(" --tun-port %d", t.Port)
+	}
+	return options + map[uint16]string{0: " --tun-nocsum", lvs.TunnelCsum: " --tun-csum", lvs.TunnelRemCsum: " --tun-remcsum"}[t.Flags]
 }
 
 func vipLinkDown(f Facts) []Finding {
@@ -305,7 +318,7 @@ func drPort(f Facts) []Finding {
 		found = append(found, wrong(fmt.Sprintf("%v has server %v, %s", p.Key, p.DestinationState.Addr, p.Method),
 			fmt.Sprintf("this method does not rewrite ports: the packets arrive at port %d of the server", port)).
 			say(fmt.Sprintf("ipvsadm -d %s -r %v", option(p.Key), p.DestinationState.Addr),
-				fmt.Sprintf("ipvsadm -a %s -r %v %s -w %d", option(p.Key), netip.AddrPortFrom(p.rip(), port), methodOption(p.Method), p.Weight)))
+				fmt.Sprintf("ipvsadm -a %s -r %v %s -w %d", option(p.Key), netip.AddrPortFrom(p.rip(), port), methodOption(p.Destination), p.Weight)))
 	}
 	return found
 }
@@ -363,9 +376,12 @@ func (f Facts) oneNetwork(link string) (rip, vip netip.Addr) {
 // natNoReturn: packets go to the server and none comes back through here. Three is
 // what a client sends before anyone can call it unanswered.
 func natNoReturn(f Facts) []Finding {
+	if len(natForward(f))+len(firewallForward(f))+len(unreachable(f)) > 0 {
+		return nil // they are the reason
+	}
 	var found []Finding
 	for p := range f.pairs(lvs.Masq) {
-		if p.Protocol != lvs.TCP || f.ours(p.rip()) || p.Stats.InPkts < 3 || p.Stats.OutPkts > 0 || p.natBlocked(f) {
+		if p.Protocol != lvs.TCP || f.ours(p.rip()) || p.Stats.InPkts < 3 || p.Stats.OutPkts > 0 {
 			continue
 		}
 		found = append(found, wrong(fmt.Sprintf("%d packets of %d connections went to server %v of %v, and not one came back through this host",
@@ -374,11 +390,6 @@ func natNoReturn(f Facts) []Finding {
 			say(fmt.Sprintf("# on %v: lvsctl realserver up --method nat --gateway %v", p.rip(), f.sourceTo(p.rip()))))
 	}
 	return found
-}
-
-// natBlocked is whether another rule has the reason already.
-func (p pair) natBlocked(f Facts) bool {
-	return len(natForward(f))+len(firewallForward(f))+len(unreachable(f)) > 0
 }
 
 // sourceTo is this host's address on the way to another.

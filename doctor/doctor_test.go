@@ -403,3 +403,15 @@ func TestThePageTellsAllRules(t *testing.T) {
 		}
 	}
 }
+
+// A line that edits a server must not change how it is reached.
+func TestLinesKeepTheTunnel(t *testing.T) {
+	s := entry(vip4+":80", lvs.Tunnel, rip1+":80")
+	s.Destinations[0].Weight = 0
+	s.Destinations[0].Tunnel = lvs.TunnelInfo{Type: lvs.GUE, Port: 6080, Flags: lvs.TunnelCsum}
+	found := noServer(Facts{Table: lvs.State{s}})
+	want := "ipvsadm -e -t 192.168.1.100:80 -r 192.168.1.11:80 -i --tun-type gue --tun-port 6080 --tun-csum -w 1"
+	if len(found) != 1 || found[0].Fix[0] != want {
+		t.Errorf("%+v", found)
+	}
+}

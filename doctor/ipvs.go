@@ -26,7 +26,7 @@ func expireNodest(f Facts) []Finding {
 	if count == 0 {
 		return nil
 	}
-	return []Finding{advice(fmt.Sprintf("%d connections belong to servers that the table no longer has, as %v to %v", count, example.Client, example.Server),
+	return []Finding{advice(fmt.Sprintf("connections to servers that the table no longer has: %d, as %v to %v", count, example.Client, example.Server),
 		"their packets are dropped without a word, and a client that uses its port again waits too; with expire_nodest_conn they are told at once").
 		mend(f.set("net.ipv4.vs.expire_nodest_conn", "1"))}
 }

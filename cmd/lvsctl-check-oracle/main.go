@@ -44,13 +44,22 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := ask(ctx, q); err != nil {
+		if ctx.Err() != nil { // the driver then only says that its connection is closed
+			err = fmt.Errorf("no answer from %s within %v", q.Addr, limit)
+		}
 		fmt.Println(err)
 		os.Exit(1)
 	}
 }
 
-// ask runs the query and wants a row.
-func ask(ctx context.Context, q check.OracleQuestion) error {
+// ask runs the query and wants a row. The driver panics over some answers that
+// no database gives; that is the server's fault, and not one of the asking.
+func ask(ctx context.Context, q check.OracleQuestion) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s does not answer as an Oracle database does (%v)", q.Addr, r)
+		}
+	}()
 	url := ora.BuildUrl(q.Addr.Addr().String(), int(q.Addr.Port()), "", q.Login, q.Password, map[string]string{"SID": q.SID})
 	db, err := sql.Open("oracle", url)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -16,10 +17,6 @@ import (
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/realserver"
 )
-
-// statusAdvice is doctor's exit status when what it found works and will hurt one
-// day. statusDiffers is its status when something does not work.
-const statusAdvice = 6
 
 type doctorOptions struct {
 	output
@@ -112,11 +109,9 @@ func (o *doctorOptions) read(cmd *cobra.Command) error {
 		return usage(cmd, fmt.Errorf("--listen is at most %v, --wait more than 0 and at most a minute", maxListen))
 	}
 	if o.setupFlags.given(cmd) {
-		s, err := o.setupFlags.read(cmd)
-		if err != nil {
+		if o.setups, err = o.setupFlags.read(cmd); err != nil {
 			return err
 		}
-		o.setups = append(o.setups, s...)
 	}
 	return nil
 }
@@ -276,21 +271,20 @@ func (a *doctorAnswer) printAdverts(w io.Writer, listened time.Duration) {
 	}
 }
 
-// mend takes the steps of all findings, each once. What one finding's steps meet, the
-// others' do not rest on.
+// mend takes the steps of all findings, each step once. Those of one finding rest on
+// one another, an address on the silence of ARP, so that they stop at the first that
+// is refused; the next finding's go on.
 func mend(k *netif.Kernel, found []doctor.Finding) (lines []string, err error) {
 	lines = []string{}
-	var steps []netif.Step
+	taken := map[string]bool{}
+	var errs []error
 	for _, f := range found {
-		for _, s := range f.Steps {
-			if !slices.ContainsFunc(steps, func(o netif.Step) bool { return o.String() == s.String() }) {
-				steps = append(steps, s)
-			}
+		done, err := netif.InOrder(k, slices.DeleteFunc(slices.Clone(f.Steps), func(s netif.Step) bool { return taken[s.String()] }))
+		errs = append(errs, err)
+		for _, s := range done {
+			taken[s.String()] = true
+			lines = append(lines, s.String())
 		}
 	}
-	done, err := netif.Each(k, steps)
-	for _, s := range done {
-		lines = append(lines, s.String())
-	}
-	return lines, err
+	return lines, errors.Join(errs...)
 }

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	ldirectordconf "github.com/lvsctl/lvsctl/config/ldirectord"
+	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/doctor"
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/lvs"
@@ -44,7 +44,7 @@ func gather(ctx context.Context, k *netif.Kernel, o *doctorOptions) (doctor.Fact
 	}
 	f.Release = release()
 	g.table()
-	g.schedulers()
+	g.schedulers(ctx)
 	g.setups()
 	f.Roles = o.role
 	if f.Roles == 0 {
@@ -76,9 +76,14 @@ func release() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// table reads IPVS without loading it: who looks must not change the host.
+// table reads IPVS without loading it: who looks must not change the host, and to
+// ask the kernel for IPVS by name would load it.
 func (g *gatherer) table() {
 	f := &g.facts
+	if !slices.Contains(f.Host.Modules, "ip_vs") {
+		f.IPVS.Missing = "the module ip_vs is not loaded"
+		return
+	}
 	c, err := kernel.Open(kernel.WithoutModprobe())
 	if err != nil {
 		g.noTable(err)
@@ -112,22 +117,22 @@ func (g *gatherer) noTable(err error) {
 	g.facts.IPVS.Missing = err.Error()
 }
 
-// configurations are where ldirectord looks for its file.
-var configurations = []string{"/etc/ha.d/ldirectord.cf", "/etc/ha.d/conf/ldirectord.cf"}
+// configurations are where the peers look for their files.
+var configurations = []string{"/etc/ha.d/ldirectord.cf", "/etc/ha.d/conf/ldirectord.cf", "/etc/keepalived/keepalived.conf"}
 
 // schedulers compares what the configuration asks for with what the kernel has.
-func (g *gatherer) schedulers() {
+func (g *gatherer) schedulers(ctx context.Context) {
 	f := &g.facts
 	for _, path := range configurations {
-		text, err := readSome(path)
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				g.unknown("the schedulers of %s: %v", path, err)
-			}
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		file, _ := ldirectordconf.Parse(path, text, ldirectordconf.Options{Lenient: true})
-		for _, v := range file.Virtuals() {
+		loaded, err := dialects.Load(ctx, []string{path}, dialects.Options{})
+		if err != nil {
+			g.unknown("the schedulers of %s: %v", path, err)
+			continue
+		}
+		for _, v := range loaded.Site.Virtuals {
 			w := doctor.Wanted{Scheduler: v.Service.Scheduler, Where: path}
 			if !slices.Contains(f.Wanted, w) {
 				f.Wanted = append(f.Wanted, w)
@@ -332,6 +337,10 @@ func (g *gatherer) adverts(ctx context.Context) {
 	g.facts.Adverts = heard.Heard()
 }
 
+// filterPatience is how long the programs that print firewall rules may take, all
+// together: large rule sets take seconds on a slow machine.
+const filterPatience = time.Minute
+
 // legacyFilters are the older filters: where the kernel lists their tables, and who
 // prints the rules.
 var legacyFilters = []struct{ tables, family, changer string }{
@@ -344,7 +353,7 @@ var legacyFilters = []struct{ tables, family, changer string }{
 // would load a module into the kernel.
 func (g *gatherer) firewall(ctx context.Context) {
 	f := &g.facts
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, filterPatience)
 	defer cancel()
 	f.Firewall.Read = true
 	if slices.Contains(f.Host.Modules, "nf_tables") || builtIn(f.Release, "nf_tables") {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +31,9 @@ var carriers = []uint8{6, 4, 41, 47, 17}
 // follow traces a connection: a client makes it, others watch for it.
 func follow(ctx context.Context, notes io.Writer, k *netif.Kernel, facts doctor.Facts, o *doctorOptions) ([]doctor.Hop, error) {
 	tap, err := k.Tap(carriers...)
+	if errors.Is(err, syscall.EPERM) {
+		return nil, fmt.Errorf("following a connection: %w; it takes CAP_NET_RAW, which root has", err)
+	}
 	if err != nil {
 		return nil, err
 	}

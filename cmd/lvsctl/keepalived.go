@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -180,7 +179,7 @@ func keepalivedMain(prog string, args []string) int {
 	case detached:
 		return c.serveDetached(parent)
 	case c.foreground:
-		return c.serve(nil)
+		return c.say(c.serve(nil))
 	}
 	return c.background()
 }
@@ -397,8 +396,8 @@ func (c *kaCommand) exec() error {
 
 // background starts the daemon, and returns when it has begun.
 func (c *kaCommand) background() int {
-	if status := c.readable(); status != statusOK {
-		return status
+	if status, err := c.readable(); err != nil {
+		return c.say(status, err)
 	}
 	if _, err := daemon.Detach(os.Args, startPatience); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
@@ -408,23 +407,30 @@ func (c *kaCommand) background() int {
 }
 
 // readable refuses to start without a file, or with one that has nothing in it.
-func (c *kaCommand) readable() int {
+func (c *kaCommand) readable() (int, error) {
 	f, _, err := c.read(false)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: Unable to find configuration file %s (%v)\n", c.prog, c.file, err)
-		return kaConfig
+		return kaConfig, fmt.Errorf("Unable to find configuration file %s (%v)", c.file, err) //lint:ignore ST1005 the peer's words
 	}
 	if site := c.site(f); len(site.Instances) == 0 && len(site.Virtuals) == 0 {
-		fmt.Fprintf(os.Stderr, "%s: %s configures nothing to run\n", c.prog, c.file)
-		return kaNoConfig
+		return kaNoConfig, fmt.Errorf("%s configures nothing to run", c.file)
 	}
-	return statusOK
+	return statusOK, nil
 }
 
+// serveDetached is the daemon's own process.
 func (c *kaCommand) serveDetached(parent *daemon.Parent) int {
-	status := c.serve(parent)
-	if status != statusOK {
-		parent.Failed(errors.New("the daemon did not start; the log says why"))
+	status, err := c.serve(parent)
+	if err != nil {
+		parent.Failed(err)
+	}
+	return status
+}
+
+// say prints why a daemon ended in the foreground.
+func (c *kaCommand) say(status int, err error) int {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
 	}
 	return status
 }

@@ -167,7 +167,7 @@ func kaData(all []appliance.InstanceStatus) string {
 		line("Effective priority = %d", s.Priority)
 		line("Advert interval = %g sec", s.Interval)
 		line("Preempt = %s", map[bool]string{true: "disabled", false: "enabled"}[s.NoPreempt])
-		if n := len(s.Addresses); n > 0 {
+		if n := len(s.VIPs); n > 0 {
 			line("Virtual IP (%d):", n)
 			for _, a := range kaAddresses(s) {
 				line("  %s", a)

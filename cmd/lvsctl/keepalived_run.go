@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lvsctl/lvsctl/appliance"
@@ -26,18 +27,20 @@ type kaDaemon struct {
 	known  []string // complaints about the file that is in force
 	stats  statsBase
 	parent *daemon.Parent
+
+	mailer  *daemon.Mailer
+	globals atomic.Pointer[dialect.Globals]
 }
 
 // serve is the daemon, from the pid files to the pid files.
-func (c *kaCommand) serve(parent *daemon.Parent) int {
-	if status := c.readable(); status != statusOK {
-		return status
+func (c *kaCommand) serve(parent *daemon.Parent) (int, error) {
+	if status, err := c.readable(); err != nil {
+		return status, err
 	}
 	if err := c.run(parent); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
-		return kaFatal
+		return kaFatal, err
 	}
-	return statusOK
+	return statusOK, nil
 }
 
 func (c *kaCommand) run(parent *daemon.Parent) error {
@@ -61,13 +64,25 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 		return err
 	}
 	d := &kaDaemon{c: c, known: f.Complaints(), parent: parent}
+	globals := f.Globals()
+	d.globals.Store(&globals)
 	d.siteDaemon = &siteDaemon{
 		kind: "keepalived", name: c.daemonName(), file: c.file, debug: c.detail, sink: sink,
-		events: d.service, reload: d.again, keepVRRP: c.keepVRRP, keepIPVS: c.keepIPVS,
+		events: d.service, moved: d.moved, reload: d.again, keepVRRP: c.keepVRRP, keepIPVS: c.keepIPVS,
 	}
 	d.extra = []daemon.Task{daemon.Func("dumps", d.dumps), daemon.Func("parent", d.started)}
 	d.greet = func() { d.hello(f, problems) }
-	return d.run(site)
+	d.mailer = daemon.NewMailer(d.fault)
+	d.mailer.Timeout = globals.Mail.Timeout
+	d.late = []daemon.Task{d.mailer}
+	if globals.FlushAtStart {
+		d.ipvs = flushing(site.Virtuals)
+	}
+	err = d.run(site)
+	if d.globals.Load().FlushAtStop && len(site.Virtuals) > 0 {
+		err = errors.Join(err, flushAtStop())
+	}
+	return err
 }
 
 // daemonName is that of socket and state file.
@@ -136,6 +151,9 @@ func (d *kaDaemon) tell(f *dialect.File, problems []config.Problem) {
 	for _, p := range problems {
 		d.log.Printf(daemon.Warning, "%v: %v", p.Severity, p)
 	}
+	for _, line := range withoutMeaning(f.Globals()) {
+		d.log.Print(daemon.Warning, line)
+	}
 	if !d.c.dump {
 		return
 	}
@@ -156,7 +174,7 @@ func (d *kaDaemon) again() (config.Site, []config.Problem) {
 	if err != nil {
 		return config.Site{}, []config.Problem{{File: d.file, Severity: config.Error, Text: err.Error()}}
 	}
-	d.tell(f, problems)
+	d.tell(f, nil) // the problems are told by whoever asked for a reload
 	for _, line := range f.Complaints() {
 		if !slices.ContainsFunc(d.known, func(old string) bool { return sameComplaint(old, line) }) {
 			problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: line,
@@ -168,7 +186,9 @@ func (d *kaDaemon) again() (config.Site, []config.Problem) {
 		problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: "it configures nothing", Hint: "stop the daemon if that is meant"})
 	}
 	if !config.Errors(problems) {
+		globals := f.Globals()
 		d.known = f.Complaints()
+		d.globals.Store(&globals)
 	}
 	return site, problems
 }
@@ -214,30 +234,34 @@ func (d *kaDaemon) dumps(ctx context.Context) error {
 	}
 }
 
-// service logs what happened to a virtual service, in the peer's words where it
-// has some.
+// service logs what happened to a virtual service. What comes and goes with every
+// check is for those who want details.
 func (d *kaDaemon) service(e ldirector.Event) {
-	text := e.Text
+	d.changed(e)
+	if (e.Kind == ldirector.SoftFailure || e.Kind == ldirector.SoftReset) && !d.debug {
+		return
+	}
+	d.log.Print(daemon.Info, kaServiceText(e))
+}
+
+// kaServiceText is the line of an event in the peer's words where it has some.
+func kaServiceText(e ldirector.Event) string {
 	rs, vs := kaServer(e), kaService(e)
 	switch e.Kind {
 	case ldirector.Added:
-		text = fmt.Sprintf("Adding service %s to VS %s", rs, vs)
+		return fmt.Sprintf("Adding service %s to VS %s", rs, vs)
 	case ldirector.Restored:
-		text = fmt.Sprintf("Enabling service %s to VS %s", rs, vs)
+		return fmt.Sprintf("Enabling service %s to VS %s", rs, vs)
 	case ldirector.Deleted:
-		text = fmt.Sprintf("Removing service %s from VS %s", rs, vs)
+		return fmt.Sprintf("Removing service %s from VS %s", rs, vs)
 	case ldirector.Quiesced:
-		text = fmt.Sprintf("Disabling service %s from VS %s", rs, vs)
+		return fmt.Sprintf("Disabling service %s from VS %s", rs, vs)
 	case ldirector.NobodyServes:
-		text = fmt.Sprintf("Lost quorum for VS %s: %s", vs, e.Text)
+		return fmt.Sprintf("Lost quorum for VS %s: %s", vs, e.Text)
 	case ldirector.ServesAgain:
-		text = fmt.Sprintf("Gained quorum for VS %s: %s", vs, e.Text)
-	case ldirector.SoftFailure, ldirector.SoftReset:
-		if !d.debug {
-			return
-		}
+		return fmt.Sprintf("Gained quorum for VS %s: %s", vs, e.Text)
 	}
-	d.log.Print(daemon.Info, text)
+	return e.Text
 }
 
 // kaService is a virtual service as the peer's log has it: [10.0.0.1]:tcp:80.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,14 +59,19 @@ type eventsAnswer struct {
 
 type eventAnswer struct {
 	Number uint64 `json:"number"`
+	// Kind is ldirector's name for it, or "instance".
+	Kind string `json:"kind"`
 	ldirector.Event
+	// Instance and State are what an event is about that is not about a service.
+	Instance string `json:"instance,omitempty"`
+	State    string `json:"state,omitempty"` // when it has just been entered
 }
 
 // routes are what the control socket answers.
 func (d *ldDaemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.serveStatus)
-	mux.HandleFunc("GET /v1/events", d.serveEvents)
+	mux.HandleFunc("GET /v1/events", d.events.serve)
 	mux.HandleFunc("POST /v1/drain", d.serveDrain)
 	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
 	mux.HandleFunc("POST /v1/reload", d.serveReload)
@@ -155,7 +161,8 @@ func (d *ldDaemon) serveHandover(w http.ResponseWriter, r *http.Request) {
 	d.end()
 }
 
-func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) {
+// serve answers with the events from a number on.
+func (ring *eventRing) serve(w http.ResponseWriter, r *http.Request) {
 	var since uint64
 	if text := r.URL.Query().Get("since"); text != "" {
 		var err error
@@ -164,7 +171,7 @@ func (d *ldDaemon) serveEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	daemon.Answer(w, http.StatusOK, d.events.since(since), nil)
+	daemon.Answer(w, http.StatusOK, ring.since(since), nil)
 }
 
 // eventRing remembers the last events, keptEvents at least.
@@ -179,13 +186,27 @@ const keptEvents = 1000
 func newEventRing() *eventRing { return &eventRing{next: 1} }
 
 func (r *eventRing) add(e ldirector.Event) {
+	e.Virtual, e.Member = nil, nil // a reload frees them
+	r.keep(eventAnswer{Kind: e.Kind.String(), Event: e})
+}
+
+// addInstance remembers what happened to a virtual router.
+func (r *eventRing) addInstance(e appliance.Event) {
+	a := eventAnswer{Kind: "instance", Event: ldirector.Event{When: e.When, Text: e.Text}, Instance: cmp.Or(e.Instance, e.Group)}
+	if e.Transition != nil {
+		a.State = e.Transition.To.String()
+	}
+	r.keep(a)
+}
+
+func (r *eventRing) keep(e eventAnswer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e.Virtual, e.Member = nil, nil // a reload frees them
 	if len(r.last) == 2*keptEvents {
 		r.last = r.last[:copy(r.last, r.last[keptEvents:])]
 	}
-	r.last = append(r.last, eventAnswer{r.next, e})
+	e.Number = r.next
+	r.last = append(r.last, e)
 	r.next++
 }
 

@@ -32,8 +32,8 @@ func linksCommand() *cobra.Command {
 		Use:   "install-links",
 		Short: "Answer to the peers' names",
 		Long: `Install-links makes a symbolic link to this program for each peer that it stands
-in for, so that scripts which call ipvsadm or ldirectord run lvsctl. --remove
-takes the links away again.
+in for, so that scripts which call ipvsadm, ldirectord or keepalived run lvsctl.
+--remove takes the links away again.
 
 It never touches a file that is not such a link: when one is in the way, it says
 so and changes nothing at all.`,

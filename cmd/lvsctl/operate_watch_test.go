@@ -19,8 +19,7 @@ import (
 func ringServer(t *testing.T, path string, ring *eventRing) (stop func()) {
 	t.Helper()
 	mux := http.NewServeMux()
-	d := &ldDaemon{events: ring}
-	mux.HandleFunc("GET /v1/events", d.serveEvents)
+	mux.HandleFunc("GET /v1/events", ring.serve)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := daemon.NewControl(path, mux)
 	ended := make(chan error, 1)
@@ -114,7 +113,7 @@ func TestWatchJSON(t *testing.T) {
 	var out bytes.Buffer
 	w := &watcher{out: &out, json: true}
 	e := ldirector.Event{Kind: ldirector.WentDown, When: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Text: "Quiescent <x>", Phase: ldirector.Running, Service: "TCP 10.0.0.1:80", Server: "10.0.0.2:80"}
-	if err := w.print([]eventAnswer{{7, e}}); err != nil {
+	if err := w.print([]eventAnswer{{Number: 7, Kind: e.Kind.String(), Event: e}}); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"number":7,"kind":"down","when":"2026-01-02T03:04:05Z","text":"Quiescent \u003cx\u003e","phase":"running","service":"TCP 10.0.0.1:80","server":"10.0.0.2:80"}` + "\n"

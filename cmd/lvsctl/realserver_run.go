@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/ldirector"
@@ -360,10 +361,24 @@ type readResult struct {
 
 func newFileReader(paths []string) *fileReader {
 	r := &fileReader{paths: paths, wakes: make(chan struct{}, 1), results: make(chan readResult)}
-	for _, path := range paths {
+	for _, path := range filesIn(paths) {
 		r.watches = append(r.watches, daemon.NewWatch(path, nil))
 	}
 	return r
+}
+
+// filesIn are the paths, with the configurations that are in a folder now in place
+// of the folder.
+func filesIn(paths []string) []string {
+	var files []string
+	for _, path := range paths {
+		inside, err := dialects.Files(path)
+		if err != nil {
+			inside = []string{path} // it may come
+		}
+		files = append(files, inside...)
+	}
+	return files
 }
 
 func (r *fileReader) wake() {

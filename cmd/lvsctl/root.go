@@ -51,7 +51,7 @@ do next, and nothing changes unless the verb says so.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpFunc(printHelp)
 	root.AddCommand(slices.Concat(ipvsadmCommands(), ldirectordCommands(), keepalivedCommands(), heartbeatCommands(), operateCommands(), siteCommands(), []*cobra.Command{
-		vrrpCommand(), realserverCommand(), doctorCommand(), linksCommand(), completionCommand(root), versionCommand(),
+		runCommand(), vrrpCommand(), realserverCommand(), doctorCommand(), linksCommand(), completionCommand(root), versionCommand(),
 	})...)
 	return root
 }

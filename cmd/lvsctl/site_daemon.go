@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lvsctl/lvsctl/appliance"
@@ -38,17 +40,26 @@ type siteDaemon struct {
 	notify daemon.Notify
 	state  *daemon.StateFile
 	app    *appliance.Appliance
-	events func(ldirector.Event) // of virtual services; nil: the log has them
+	ring   *eventRing            // what happened, for whoever asks
+	events func(ldirector.Event) // of virtual services; nil: the log has their texts
+	moved  func(appliance.Event) // of transitions; nil: nobody else wants to know
+	ipvs   func() (appliance.IPVS, error)
+	// refused is the file that was not taken, nil when the last one was.
+	refused atomic.Pointer[refusedFile]
 
 	greet    func()                      // what the log begins with; nil: a line
 	extra    []daemon.Task               // of a front end
+	late     []daemon.Task               // of a front end, for what tells of the end
 	keepVRRP bool                        // leave what masters hold behind at the end
 	keepIPVS bool                        // leave the virtual services behind
 	scripts  []string                    // folders of resource scripts; nil: heartbeat's
 	more     map[string]http.HandlerFunc // of a front end, by pattern
 
-	// reload reads the site again; nil: it came from the command line.
+	// reload reads the site again, one call at a time; nil: it came from the command
+	// line.
 	reload func() (config.Site, []config.Problem)
+
+	reading sync.Mutex // held while a file is read again
 
 	saved siteState // owned by keep
 	keeps chan func(*siteState)
@@ -76,10 +87,13 @@ func (d *siteDaemon) run(site config.Site) error {
 	if d.scripts == nil {
 		d.scripts = resourceFolders(hbFolder)
 	}
-	d.keeps = make(chan func(*siteState), 64)
+	if d.ipvs == nil {
+		d.ipvs = openIPVS
+	}
+	d.keeps, d.ring = make(chan func(*siteState), 64), newEventRing()
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
-		Host: appliance.Here(host), IPVS: openIPVS, RealTime: true,
+		Host: appliance.Here(host), IPVS: d.ipvs, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
 		Report: d.report, Scripts: d.scripts, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
@@ -106,7 +120,7 @@ func (d *siteDaemon) live(site config.Site, runner *check.Runner) error {
 	defer signals.Close()
 	outlived := make(chan error, 1)
 	go func() {
-		outlived <- daemon.Serve(late, d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep))
+		outlived <- daemon.Serve(late, slices.Concat([]daemon.Task{d.log, d.state.Keep(d.fault), daemon.Func("state", d.keep)}, d.late)...)
 	}()
 	if d.greet == nil {
 		d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", d.kind, ownVersion(), os.Getpid())
@@ -169,14 +183,19 @@ func (d *siteDaemon) fault(err error) { d.log.Print(daemon.Warning, err.Error())
 
 // report logs what happened to instances.
 func (d *siteDaemon) report(e appliance.Event) {
+	if e.Transition != nil && d.moved != nil {
+		d.moved(e)
+	}
 	if e.Level >= appliance.Debug && !d.debug {
 		return
 	}
+	d.ring.addInstance(e)
 	d.log.Print(daemon.Level(e.Level), e.Text)
 }
 
 // event logs what happened to virtual services.
 func (d *siteDaemon) event(e ldirector.Event) {
+	d.ring.add(e)
 	if d.events != nil {
 		d.events(e)
 		return
@@ -195,6 +214,8 @@ func (d *siteDaemon) hup() {
 
 // readAgain puts what the file says into force, unless it has errors.
 func (d *siteDaemon) readAgain() reloadAnswer {
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	d.notify.Reloading()
 	defer d.notify.Ready()
 	d.log.Print(daemon.Info, "Reloading ...")
@@ -205,15 +226,22 @@ func (d *siteDaemon) readAgain() reloadAnswer {
 	}
 	if config.Errors(problems) {
 		d.log.Print(daemon.Error, "the file has errors: the configuration in force stays")
-		return a
+		return d.refuse(a)
 	}
 	if err := d.app.Set(site); err != nil {
 		a.Problems = append(a.Problems, fileProblem{File: d.file, Severity: "error", Text: err.Error()})
 		d.log.Printf(daemon.Error, "%v: the configuration in force stays", err)
-		return a
+		return d.refuse(a)
 	}
 	a.Taken = true
-	d.log.Print(daemon.Info, "Reload finished")
+	d.refused.Store(nil)
+	d.log.Print(daemon.Info, "Reload complete")
+	return a
+}
+
+// refuse remembers a file that is not taken, for status.
+func (d *siteDaemon) refuse(a reloadAnswer) reloadAnswer {
+	d.refused.Store(&refusedFile{When: time.Now(), File: d.file, Problems: a.Problems})
 	return a
 }
 
@@ -229,6 +257,7 @@ func (d *siteDaemon) control(ctx context.Context) error {
 func (d *siteDaemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.serveStatus)
+	mux.HandleFunc("GET /v1/events", d.ring.serve)
 	mux.HandleFunc("POST /v1/standby", d.serveMode)
 	mux.HandleFunc("POST /v1/takeover", d.serveMode)
 	mux.HandleFunc("POST /v1/resume", d.serveMode)
@@ -242,7 +271,7 @@ func (d *siteDaemon) routes() http.Handler {
 }
 
 func (d *siteDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
-	a := statusAnswer{Version: 1, Daemon: d.kind, Name: d.name, File: d.file, PID: os.Getpid()}
+	a := statusAnswer{Version: 1, Daemon: d.kind, Name: d.name, File: d.file, PID: os.Getpid(), Refused: d.refused.Load()}
 	var err error
 	if a.Instances, err = d.app.Status(); err != nil {
 		daemon.Answer(w, http.StatusServiceUnavailable, nil, err)

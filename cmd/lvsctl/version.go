@@ -20,6 +20,7 @@ type versionAnswer struct {
 	// The peers that we stand in for.
 	Ipvsadm    string `json:"ipvsadm"`
 	Ldirectord string `json:"ldirectord"`
+	Keepalived string `json:"keepalived"`
 }
 
 func versionCommand() *cobra.Command {
@@ -35,9 +36,9 @@ func versionCommand() *cobra.Command {
 			if err := out.check(cmd); err != nil {
 				return err
 			}
-			v := versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31", Ldirectord: "4.12"}
+			v := versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31", Ldirectord: "4.12", Keepalived: "2.2"}
 			return out.say(cmd.OutOrStdout(), v, func(w io.Writer) {
-				fmt.Fprintf(w, "lvsctl %s (%s), in place of ipvsadm %s, ldirectord %s\n", v.Lvsctl, v.Go, v.Ipvsadm, v.Ldirectord)
+				fmt.Fprintf(w, "lvsctl %s (%s), in place of ipvsadm %s, ldirectord %s, keepalived %s\n", v.Lvsctl, v.Go, v.Ipvsadm, v.Ldirectord, v.Keepalived)
 			})
 		},
 	}

@@ -21,6 +21,7 @@ const (
 	statusNotFound = 3 // or not running
 	statusDiffers  = 4
 	statusInvalid  = 5 // a configuration
+	statusAdvice   = 6 // doctor: it works, and will hurt one day
 )
 
 // statusError ends a command that has said all there is to say.

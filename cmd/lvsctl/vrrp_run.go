@@ -281,18 +281,12 @@ func (r *vrrpRun) runFile(cmd *cobra.Command) error {
 		c.name = r.name
 	}
 	c.log = daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}
-	return fileStatus(c.serve(nil))
-}
-
-// fileStatus is the exit status of our own for one of the peer's.
-func fileStatus(status int) error {
-	switch status {
-	case statusOK:
-		return nil
-	case kaConfig, kaNoConfig:
+	status, err := c.serve(nil)
+	if status == kaConfig || status == kaNoConfig {
+		fmt.Fprintf(os.Stderr, "lvsctl: %v\n", err)
 		return statusError(statusInvalid)
 	}
-	return statusError(statusFailed)
+	return err
 }
 
 func (r *vrrpRun) run(site config.Site) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,6 +75,7 @@ func (r *reader) address(l *stmt) (config.Address, bool) {
 	}
 	if cut {
 		_, length, _ := strings.Cut(l.words[0], "/")
+		r.theirs(l.place, fmt.Sprintf("number '%s' outside range [0, %d]", length, p.Bits()), statusTest)
 		r.warn(l.place, fmt.Sprintf("Invalid address prefix len %s for address %s - using %d", length, l.words[0], p.Bits()),
 			fmt.Sprintf("%s: no prefix length; %v is taken", config.Quote(l.words[0]), p), "")
 	}
@@ -82,7 +84,7 @@ func (r *reader) address(l *stmt) (config.Address, bool) {
 		if line.flag(l.words[i]) {
 			continue
 		}
-		if i+1 >= len(l.words) && line.takesValue(l.words[i]) {
+		if i+1 >= len(l.words) && slices.Contains(addressOptions, l.words[i]) {
 			r.warn(l.place, fmt.Sprintf("No %s parameter specified for %s", l.words[i], l.words[0]), fmt.Sprintf("%s: %s has no value; the address is left out", l.words[0], l.words[i]), "")
 			return config.Address{}, false
 		}
@@ -121,15 +123,6 @@ func (line *addressLine) flag(word string) bool {
 
 var addressOptions = []string{"dev", "scope", "brd", "broadcast", "label", "peer", "preferred_lft"}
 
-func (line *addressLine) takesValue(word string) bool {
-	for _, o := range addressOptions {
-		if word == o {
-			return true
-		}
-	}
-	return false
-}
-
 // option reads a word with its value. It is false for a word that is not known.
 func (line *addressLine) option(word, value string) bool {
 	switch word {
@@ -142,7 +135,7 @@ func (line *addressLine) option(word, value string) bool {
 		}
 		line.a.Scope = scope
 	case "brd", "broadcast":
-		line.broadcast(value)
+		line.broadcast(word, value)
 	case "label":
 		if len(value) > maxLinkName {
 			line.warn(fmt.Sprintf("Address label %s is longer than maximum length %d - removing address", value, maxLinkName), fmt.Sprintf("label %s has more than %d letters; the address is left out", value, maxLinkName), "shorten it")
@@ -175,9 +168,9 @@ func (line *addressLine) dev(name string) {
 	}
 }
 
-func (line *addressLine) broadcast(value string) {
+func (line *addressLine) broadcast(word, value string) {
 	if line.v6() {
-		line.warn(fmt.Sprintf("VRRP is trying to assign a broadcast %s to the IPv6 address %s !!?? WTF... skipping VIP...", value, line.l.words[0]), "IPv6 has no broadcast; the address is left out", "remove brd")
+		line.warn(fmt.Sprintf("VRRP is trying to assign a broadcast %s to the IPv6 address %s !!?? WTF... skipping VIP...", word, line.l.words[0]), "IPv6 has no broadcast; the address is left out", "remove brd")
 		line.drop = true
 		return
 	}
@@ -204,6 +197,9 @@ func (line *addressLine) peer(value string) {
 	}
 	a, err := netip.ParseAddr(value)
 	if err != nil || a.Is4() == line.v6() {
+		if err != nil {
+			line.r.theirs(line.l.place, fmt.Sprintf("VRRP parsed invalid IP %s. skipping IP...", value), statusTest)
+		}
 		line.warn(fmt.Sprintf("Invalid peer address %s", value), fmt.Sprintf("peer %s is no address of its family; there is none", config.Quote(value)), "")
 		return
 	}
@@ -353,7 +349,7 @@ func (line *routeLine) word(i int) (taken int) {
 		case ignored:
 			line.r.warn(line.l.place, "", fmt.Sprintf("virtual_routes: %s is not supported; the route is made without", w), "")
 			return skip
-		case contains(routeRefused, w):
+		case slices.Contains(routeRefused, w):
 			line.refuse("", w+" is not supported")
 		case line.dst == "":
 			line.dst = w
@@ -363,15 +359,6 @@ func (line *routeLine) word(i int) (taken int) {
 		return 0
 	}
 	return 1
-}
-
-func contains(list []string, w string) bool {
-	for _, l := range list {
-		if l == w {
-			return true
-		}
-	}
-	return false
 }
 
 // refuse leaves the route out.
@@ -410,7 +397,7 @@ func (line *routeLine) table(name string) {
 		n, ok = int(v), err == nil && v <= math.MaxInt32
 	}
 	if !ok {
-		line.refuse("", fmt.Sprintf("table %s: give its number", config.Quote(name)))
+		line.refuse(fmt.Sprintf("Routing table %s not found for route", name), fmt.Sprintf("table %s: give its number", config.Quote(name)))
 	}
 	line.route.Table = n
 }

@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -283,10 +284,22 @@ func (r *reader) digest(s *stmt) {
 	case len(d) != 32:
 		r.warn(s.place, fmt.Sprintf("digest '%s' character length should be 32 rather than %d", d, len(d)), fmt.Sprintf("digest %s: 32 hexadecimal digits are needed; any page will do", config.Quote(d)), "genhash prints it")
 	case err != nil:
-		r.warn(s.place, fmt.Sprintf("Unable to interpret hex digit in '%s' at offset 0/1", d), fmt.Sprintf("digest %s: 32 hexadecimal digits are needed; any page will do", config.Quote(d)), "genhash prints it")
+		at := badDigit(d)
+		r.warn(s.place, fmt.Sprintf("Unable to interpret hex digit in '%s' at offset %d/%d", d[:at+2], at, at+1), fmt.Sprintf("digest %s: 32 hexadecimal digits are needed; any page will do", config.Quote(d)), "genhash prints it")
 	default:
 		r.url.digest = d
 	}
+}
+
+// badDigit is where the last two digits stand that are none: keepalived reads from
+// the end.
+func badDigit(d string) int {
+	for i := len(d) - 2; i > 0; i -= 2 {
+		if hexValue(d[i]) < 0 || hexValue(d[i+1]) < 0 {
+			return i
+		}
+	}
+	return 0
 }
 
 func (r *reader) statusCode(s *stmt) {
@@ -526,12 +539,12 @@ func (r *reader) probe(v *service, re *server, c *checker, connect time.Duration
 		return all
 	case "MISC_CHECK":
 		return check.Program{Path: c.command.Words[0], Args: c.command.Words[1:], Dynamic: c.dynamic,
-			User: cmpOr(c.user, r.g.ScriptUser), Group: r.groupOf(c)}
+			User: cmp.Or(c.user, r.g.ScriptUser), Group: r.groupOf(c)}
 	case "SMTP_CHECK":
 		*timeout = longer(connect, smtpSteps)
-		return check.SMTP{Addr: at, Helo: cmpOr(c.helo, smtpHelo)}
+		return check.SMTP{Addr: at, Helo: cmp.Or(c.helo, smtpHelo)}
 	case "DNS_CHECK":
-		return check.DNS{Addr: at, Name: c.name, Type: cmpOr(c.typ, "SOA"), Empty: true}
+		return check.DNS{Addr: at, Name: c.name, Type: cmp.Or(c.typ, "SOA"), Empty: true}
 	case "UDP_CHECK":
 		u := c.udp
 		u.Addr = at
@@ -554,7 +567,7 @@ func (r *reader) groupOf(c *checker) string {
 }
 
 func (c *checker) http(v *service, re *server, p *page, at netip.AddrPort) check.Probe {
-	host := cmpOr(cmpOr(p.virtualhost, c.virtualhost), cmpOr(re.virtualhost, v.virtualhost))
+	host := cmp.Or(cmp.Or(p.virtualhost, c.virtualhost), cmp.Or(re.virtualhost, v.virtualhost))
 	h := check.HTTP{Addr: at, Target: p.path, Host: host, Status: p.status, Receive: p.receive, Digest: p.digest, NoRedirect: true, Dialect: c.dialect}
 	if h.Dialect == check.HTTP11 {
 		h.Dialect = check.KeepaliveHTTP10

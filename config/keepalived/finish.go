@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -101,6 +102,8 @@ func (r *reader) finishSecurity() {
 	for _, c := range r.commands {
 		if r.heard(c) && r.opt.Executable(c.Text) == nil {
 			r.theirs(place{}, "SECURITY VIOLATION - scripts are being executed but script_security not enabled.", statusSecurity)
+			r.problem(place{c.File, c.Line}, config.Warning, fmt.Sprintf("%s is run without enable_script_security, so that whoever can write to it is root", c.Text),
+				"write enable_script_security and script_user into global_defs")
 			return
 		}
 	}
@@ -295,12 +298,34 @@ func (r *reader) finishAddresses(i *instance) {
 		r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: the first IPv6 address should be a link-local one (RFC 5798 section 5.2.9)", i.Name), "")
 	}
 	for _, a := range i.Addresses {
-		if dev := cmpOr(a.Link, i.Link); a.Label != "" && a.Label != dev && !strings.HasPrefix(a.Label, dev+":") {
+		if dev := cmp.Or(a.Link, i.Link); a.Label != "" && a.Label != dev && !strings.HasPrefix(a.Label, dev+":") {
 			r.problem(place{a.Source.File, a.Source.Line}, config.Warning, fmt.Sprintf("label %s does not begin with %s:, so ifconfig does not show the address", a.Label, dev), "write label "+dev+":1")
 		}
 	}
+	r.mixedScopes(i)
 	if len(i.Addrs) == 0 {
 		r.noAddress(i)
+	}
+}
+
+// mixedScopes finds addresses that the kernel refuses: of one subnet on one
+// interface all must have the same scope, or it says EINVAL.
+func (r *reader) mixedScopes(i *instance) {
+	type subnet struct {
+		p    netip.Prefix
+		link string
+	}
+	first := map[subnet]config.Address{}
+	for _, a := range i.Addresses {
+		k := subnet{a.Prefix.Masked(), cmp.Or(a.Link, i.Link)}
+		was, known := first[k]
+		if !known {
+			first[k] = a
+			continue
+		}
+		if was.Scope != a.Scope {
+			r.problem(place{a.Source.File, a.Source.Line}, config.Warning, fmt.Sprintf("%v has another scope than %v, of the same subnet: the kernel refuses it", a.Prefix, was.Prefix), "give both the same scope")
+		}
 	}
 }
 
@@ -321,7 +346,7 @@ func (r *reader) dropTwins(i *instance) {
 	}
 	seen := map[id]bool{}
 	twin := func(a config.Address) bool {
-		k := id{a.Prefix, cmpOr(a.Link, i.Link)}
+		k := id{a.Prefix, cmp.Or(a.Link, i.Link)}
 		if !seen[k] {
 			seen[k] = true
 			return false
@@ -432,7 +457,7 @@ func (r *reader) trackedOf(t tracked, owner string, unweighted bool) (vrrp.Track
 			out.Weight = *t.weight
 		}
 		if unweighted && out.Weight != 0 {
-			r.theirs(r.whole(t.place), fmt.Sprintf("(%s) ignoring weight tracked interface %sdue to SYNC group", owner, t.link), statusTest)
+			r.theirs(r.whole(t.place), fmt.Sprintf("(%s) ignoring %s tracked interface weight due to SYNC group", owner, t.link), statusTest)
 			r.problem(t.place, config.Warning, fmt.Sprintf("track_interface %s: in a sync group weights do not count", t.link), "write sync_group_tracking_weight into the group")
 			out.Weight = 0
 		}
@@ -484,7 +509,7 @@ func (r *reader) finishTracking(i *instance) {
 }
 
 func (r *reader) ownerTracks(i *instance, t tracked) {
-	what := cmpOr(t.link, t.script)
+	what := cmp.Or(t.link, t.script)
 	r.theirs(r.whole(i.place), fmt.Sprintf("(%s) ignoring tracked script %s with weights due to address_owner", i.Name, what), statusTest)
 	r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: with priority 255 the weight of %s cannot count; it is not tracked", i.Name, what), "")
 }
@@ -526,25 +551,31 @@ func (r *reader) finishUnused() {
 }
 
 // finishSync: the daemon's number is that of its instance unless it has one.
+// Without an instance the host sends and receives, as keepalived has it.
 func (r *reader) finishSync() {
 	d := r.sync
 	if d == nil {
 		return
 	}
-	d.daemon.Role = lvs.Master
-	if d.instance != "" {
-		at := slices.IndexFunc(r.instances, func(i *instance) bool { return i.Name == d.instance && !i.impossible })
-		if at < 0 {
-			r.theirs(r.whole(d.place), fmt.Sprintf("Unable to find vrrp instance %s for lvs_syncd - clearing lvs_syncd config", d.instance), statusTest)
-			r.problem(d.place, config.Error, fmt.Sprintf("lvs_sync_daemon: there is no vrrp_instance %s; the daemon is not started", d.instance), "")
-			return
-		}
-		if !d.hasID {
-			d.daemon.SyncID = uint32(r.instances[at].VRID)
-		}
-		d.daemon.Role = lvs.Backup
+	sync := func(role lvs.Role) config.Sync {
+		daemon := d.daemon
+		daemon.Role = role
+		return config.Sync{Daemon: daemon, Instance: d.instance, Source: d.source()}
 	}
-	r.f.site.Sync = []config.Sync{{Daemon: d.daemon, Instance: d.instance, Source: d.source()}}
+	if d.instance == "" {
+		r.f.site.Sync = []config.Sync{sync(lvs.Master), sync(lvs.Backup)}
+		return
+	}
+	at := slices.IndexFunc(r.instances, func(i *instance) bool { return i.Name == d.instance && !i.impossible })
+	if at < 0 {
+		r.theirs(r.whole(d.place), fmt.Sprintf("Unable to find vrrp instance %s for lvs_syncd - clearing lvs_syncd config", d.instance), statusTest)
+		r.problem(d.place, config.Error, fmt.Sprintf("lvs_sync_daemon: there is no vrrp_instance %s; the daemon is not started", d.instance), "")
+		return
+	}
+	if !d.hasID {
+		d.daemon.SyncID = uint32(r.instances[at].VRID)
+	}
+	r.f.site.Sync = []config.Sync{sync(lvs.Backup)}
 }
 
 // finishService makes the virtual services of a virtual_server.
@@ -561,15 +592,16 @@ func (r *reader) finishService(v *service, seen map[lvs.Key]place) {
 	r.finishKind(v)
 	r.finishReals(v)
 	r.finishQuorum(v)
-	members := make([]ldirector.Member, 0, len(v.reals))
-	specs := make([][]check.Spec, len(v.reals))
-	for i, re := range v.reals {
-		specs[i] = r.specs(v, re)
-	}
+	specs := map[uint16][][]check.Spec{} // by port of the service
 	for _, t := range v.names {
-		members = members[:0:0]
+		if specs[t.addr.Port()] == nil {
+			for _, re := range v.reals {
+				specs[t.addr.Port()] = append(specs[t.addr.Port()], r.specs(v, re, t))
+			}
+		}
+		members := make([]ldirector.Member, len(v.reals))
 		for i, re := range v.reals {
-			members = append(members, r.member(v, re, t, specs[i]))
+			members[i] = v.member(re, t, specs[t.addr.Port()][i])
 		}
 		k := v.key(t)
 		if was, twice := seen[k]; twice {
@@ -590,11 +622,19 @@ func (v *service) called() string {
 	if t.mark != 0 {
 		return fmt.Sprintf("FWM %d", t.mark)
 	}
-	proto := "none"
-	if v.protocol != 0 {
-		proto = strings.ToLower(v.protocol.String())
+	return fmt.Sprintf("[%v]:%s:%d", t.addr.Addr(), v.transport(), t.addr.Port())
+}
+
+// callsReal is a server's name in keepalived's words.
+func (v *service) callsReal(re *server) string {
+	return fmt.Sprintf("[%v]:%s:%d", re.addr, v.transport(), re.port)
+}
+
+func (v *service) transport() string {
+	if v.protocol == 0 {
+		return "none"
 	}
-	return fmt.Sprintf("[%v]:%s:%d", t.addr.Addr(), proto, t.addr.Port())
+	return strings.ToLower(v.protocol.String())
 }
 
 func (v *service) marked() bool { return v.names[0].mark != 0 }
@@ -713,7 +753,7 @@ func (r *reader) finishReals(v *service) {
 	v.reals = slices.DeleteFunc(v.reals, func(re *server) bool {
 		k := id{re.addr, re.port}
 		if seen[k] {
-			r.theirs(r.whole(re.place), fmt.Sprintf("VS %s: real server [%v]:%d is duplicated - removing second rs", v.called(), re.addr, re.port), statusTest)
+			r.theirs(r.whole(re.place), fmt.Sprintf("VS %s: real server %s is duplicated - removing second rs", v.called(), v.callsReal(re)), statusTest)
 			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s is there already; the first counts", re.text), "remove one")
 			return true
 		}
@@ -755,11 +795,11 @@ func (r *reader) finishPort(v *service, re *server) {
 	for _, t := range v.names {
 		switch {
 		case t.mark != 0:
-			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - fwmark virtual server %s, real server [%v]:%d has port specified - clearing", v.called(), re.addr, re.port), statusTest)
+			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - fwmark virtual server %s, real server %s has port specified - clearing", v.called(), v.callsReal(re)), statusTest)
 			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s: of a mark every port is kept; %d is the one that is checked", re.text, re.port), "")
 			return
 		case t.addr.Port() != re.port:
-			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - virtual server %s and real server [%v]:%d ports don't match - resetting", v.called(), re.addr, re.port), statusTest)
+			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - virtual server %s and real server %s ports don't match - resetting", v.called(), v.callsReal(re)), statusTest)
 			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s: only NAT can change the port, so it gets %d; %d is the one that is checked", re.text, t.addr.Port(), re.port), "")
 			return
 		}
@@ -823,7 +863,7 @@ func (v *service) virtual(k lvs.Key, t target, members []ldirector.Member) ldire
 	return out
 }
 
-func (r *reader) member(v *service, re *server, t target, specs []check.Spec) ldirector.Member {
+func (v *service) member(re *server, t target, specs []check.Spec) ldirector.Member {
 	p := kernelPort(t, re.port, re.method.is)
 	name := re.port
 	if name == 0 {
@@ -850,16 +890,16 @@ func (r *reader) member(v *service, re *server, t target, specs []check.Spec) ld
 	}
 }
 
-// specs are the checks of a server.
-func (r *reader) specs(v *service, re *server) []check.Spec {
+// specs are the checks of a server of a service.
+func (r *reader) specs(v *service, re *server, t target) []check.Spec {
 	var all []check.Spec
 	for _, c := range re.checks {
 		asks := c.kind != "MISC_CHECK" && c.kind != "PING_CHECK"
 		if asks && c.at(re).Port() == 0 {
 			// Without a port of its own a server is asked at the service's.
-			if t := v.names[0]; t.mark == 0 && t.addr.Port() != 0 {
+			if p := v.portFor(t); p != 0 {
 				own := *re
-				own.port = t.addr.Port()
+				own.port = p
 				all = append(all, r.spec(v, &own, c))
 				continue
 			}
@@ -869,6 +909,20 @@ func (r *reader) specs(v *service, re *server) []check.Spec {
 		all = append(all, r.spec(v, re, c))
 	}
 	return all
+}
+
+// portFor is the port of a service; a mark in a group has that of the group's
+// first address.
+func (v *service) portFor(t target) uint16 {
+	if t.mark == 0 {
+		return t.addr.Port()
+	}
+	for _, o := range v.names {
+		if o.mark == 0 && o.addr.Port() != 0 {
+			return o.addr.Port()
+		}
+	}
+	return 0
 }
 
 func sameSpec(a, b check.Spec) bool { return reflect.DeepEqual(a, b) }

@@ -216,7 +216,8 @@ func globalFlag(theirs string, field func(*Globals) *bool) *keyword {
 
 func globalNumber(lo, hi int64, field func(*Globals) *int) func(*reader, *stmt) {
 	return func(r *reader, s *stmt) {
-		if n, ok := r.lenient(s, s.arg(1), lo, hi, "", "it is not set"); ok {
+		process, _, _ := strings.Cut(s.words[0], "_")
+		if n, ok := r.lenient(s, s.arg(1), lo, hi, fmt.Sprintf("Invalid %s process priority specified", process), "it is not set"); ok {
 			*field(&r.g) = int(n)
 		}
 	}
@@ -271,7 +272,12 @@ func (r *reader) about(s *stmt, format string) string {
 	return text
 }
 
-func (r *reader) globalDefs(s *stmt) { r.mean(s.body) }
+func (r *reader) globalDefs(s *stmt) {
+	r.mean(s.body)
+	if len(r.g.Mail.To) > 0 && r.g.Mail.Server != "" {
+		r.warn(s.place, "", fmt.Sprintf("notification_email: no mail is sent to %s", strings.Join(r.g.Mail.To, ", ")), "have the log, or notify scripts, send it")
+	}
+}
 
 func (r *reader) routerID(s *stmt) {
 	if len(s.words) < 2 {
@@ -329,7 +335,11 @@ func (r *reader) mailServer(s *stmt) {
 
 func (r *reader) mailTimeout(s *stmt) {
 	theirs := fmt.Sprintf("smtp_connect_timeout '%s' must be in [0, %d] - ignoring", s.arg(1), maxSeconds)
-	if n, ok := r.lenient(s, s.arg(1), 0, maxSeconds, theirs, "30 is used"); ok {
+	n, ok := r.lenient(s, s.arg(1), 0, maxSeconds, theirs, "30 is used")
+	if ok && n == 0 {
+		r.warn(s.place, "smtp_conect_timeout must be greater than 0, setting to 1", "smtp_connect_timeout 0: it is taken as 1", "")
+	}
+	if ok {
 		r.g.Mail.Timeout = time.Duration(max(n, 1)) * time.Second
 	}
 }
@@ -348,20 +358,25 @@ func (r *reader) vrrpVersion(s *stmt) {
 	}
 }
 
-func (r *reader) group4(s *stmt) {
-	if a, ok := literal(s.arg(1)); ok && a.Is4() && a.IsMulticast() {
-		r.g.Group4 = a
-		return
-	}
-	r.warn(s.place, fmt.Sprintf("Configuration error: Cant set vrrp_mcast_group4 to %s", s.arg(1)), fmt.Sprintf("vrrp_mcast_group4 %s: that is no IPv4 multicast address; %v is used", config.Quote(s.arg(1)), vrrp.GroupIPv4), "")
-}
+func (r *reader) group4(s *stmt) { r.mcastGroup(s, &r.g.Group4, lvs.IPv4, vrrp.GroupIPv4) }
+func (r *reader) group6(s *stmt) { r.mcastGroup(s, &r.g.Group6, lvs.IPv6, vrrp.GroupIPv6) }
 
-func (r *reader) group6(s *stmt) {
-	if a, ok := literal(s.arg(1)); ok && a.Is6() && a.IsMulticast() {
-		r.g.Group6 = a
+func (r *reader) mcastGroup(s *stmt, to *netip.Addr, f lvs.Family, usual netip.Addr) {
+	name, word := s.words[0], s.arg(1)
+	a, ok := literal(word)
+	theirs := ""
+	switch {
+	case !ok:
+		theirs = fmt.Sprintf("Can't parse %s [%s]. Skipping", name, word)
+	case lvs.FamilyOf(a) != f:
+		theirs = fmt.Sprintf("%s [%s] is not %v. Skipping", name, word, f)
+	case !a.IsMulticast():
+		theirs = fmt.Sprintf("%s [%s] is not multicast. Skipping", name, word)
+	default:
+		*to = a
 		return
 	}
-	r.warn(s.place, fmt.Sprintf("Configuration error: Cant set vrrp_mcast_group6 to %s", s.arg(1)), fmt.Sprintf("vrrp_mcast_group6 %s: that is no IPv6 multicast address; %v is used", config.Quote(s.arg(1)), vrrp.GroupIPv6), "")
+	r.warn(s.place, theirs, fmt.Sprintf("%s %s: that is no %v multicast address; %v is used", name, config.Quote(word), f, usual), "")
 }
 
 func (r *reader) globalLowerDelay(s *stmt) {
@@ -440,6 +455,9 @@ func (d *syncDaemon) named(r *reader, s *stmt, i int) bool {
 	word, value := s.words[i], s.arg(i+1)
 	missing := i+1 >= len(s.words)
 	bad := fmt.Sprintf("Invalid lvs_sync_daemon %s (%s) - ignoring", word, value)
+	if word == "id" {
+		bad = fmt.Sprintf("Invalid syncid (%s) - defaulting to vrid", value)
+	}
 	num := func(lo, hi int64) (int64, bool) {
 		if missing {
 			r.warn(s.place, fmt.Sprintf("No value specified for lvs_sync_daemon %s - ignoring", word), "lvs_sync_daemon "+word+" has no value", "")

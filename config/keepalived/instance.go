@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -662,20 +663,18 @@ func (r *reader) scriptRunAs(s *stmt) {
 // runAs the user and group to run it as.
 func (r *reader) command(s *stmt, runAs bool) *config.Command {
 	ws, err := commandWords(s.text)
-	if err != nil || len(ws) < 2 {
-		text := "no command follows"
-		theirs := ""
-		if err != nil {
-			text = err.Error()
-			theirs = fmt.Sprintf("String '%s': missing terminating quote", s.text)
-		}
-		r.wrong(s.place, theirs, fmt.Sprintf("%s: %s; it is not run", s.words[0], text), `write the command in double quotes, and the arguments within`)
-		return nil
+	if err != nil {
+		return r.noCommand(s, s.text, err)
+	}
+	if len(ws) < 2 {
+		return r.noCommand(s, s.text, errors.New("no command follows"))
 	}
 	argv, err := commandWords(ws[1])
-	if err != nil || len(argv) == 0 {
-		r.wrong(s.place, "", fmt.Sprintf("%s: the command cannot be taken apart; it is not run", s.words[0]), "are quotes within the command closed?")
-		return nil
+	if err == nil && len(argv) == 0 {
+		err = errors.New("the command is empty")
+	}
+	if err != nil {
+		return r.noCommand(s, ws[1], err)
 	}
 	c := &config.Command{Words: argv, Source: s.source()}
 	if opensFile(ws[1]) {
@@ -698,6 +697,15 @@ func (r *reader) command(s *stmt, runAs bool) *config.Command {
 	return c
 }
 
+// noCommand reports a command that cannot be taken apart.
+func (r *reader) noCommand(s *stmt, text string, err error) *config.Command {
+	if q := unclosed(0); errors.As(err, &q) {
+		r.theirs(s.place, fmt.Sprintf("String '%s': missing terminating %c", text, byte(q)), statusTest)
+	}
+	r.wrong(s.place, "", fmt.Sprintf("%s: %v; it is not run", s.words[0], err), "write the command in double quotes, and its arguments within")
+	return nil
+}
+
 // opensFile tells keepalived's oldest kind of script: "</dev/tcp/HOST/PORT" asks
 // a shell to open a file, and is well when it can.
 func opensFile(command string) bool {
@@ -706,7 +714,7 @@ func opensFile(command string) bool {
 }
 
 func notify(of func(*reader) *config.Notify, field func(*config.Notify) **config.Command) *keyword {
-	return &keyword{mean: func(r *reader, s *stmt) {
+	return &keyword{need: 1, mean: func(r *reader, s *stmt) {
 		to := field(of(r))
 		if *to != nil {
 			r.warn(s.place, fmt.Sprintf("(%s) %s script already specified - ignoring %s", r.owner(), s.words[0], s.arg(1)),

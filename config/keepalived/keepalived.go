@@ -12,6 +12,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -58,7 +59,7 @@ type File struct {
 	site       config.Site
 	globals    Globals
 	complaints []string
-	status     int
+	status     status
 }
 
 // Site is what the file wants, complete with defaults. Left out is what [Parse]
@@ -68,19 +69,25 @@ func (f *File) Site() config.Site { return f.site }
 // Globals are the settings that concern no single instance or service.
 func (f *File) Globals() Globals { return f.globals }
 
-// Exit statuses of `keepalived -t`.
+// status is what `keepalived -t` ends with, from the best to the one that drowns
+// all others.
+type status uint8
+
 const (
-	statusGood     = 0
-	statusConfig   = 2 // it gave up: a keyword lacks what should follow it
-	statusTest     = 5 // it complained
-	statusSecurity = 6 // it complained of nothing but scripts without enable_script_security
+	statusGood     status = iota
+	statusTest            // it complained
+	statusSecurity        // scripts are run without enable_script_security
+	statusConfig          // it gave up: a keyword lacks what should follow it
+	statusNoConfig        // it gave up: a file that must be there is not
 )
 
+var exitStatus = [...]int{statusGood: 0, statusTest: 5, statusSecurity: 6, statusConfig: 2, statusNoConfig: 6}
+
 // ExitStatus is that of `keepalived -t` for the file: 0 for a good one, 5 for one
-// that it complains about, 6 if that is only because scripts are run without
-// enable_script_security, 2 where it gives up reading because a keyword lacks its
-// value. It rests on what the options let Parse ask of the host.
-func (f *File) ExitStatus() int { return f.status }
+// that it complains about, 6 where scripts are run without enable_script_security
+// or a file of includem is not there, 2 where it gives up reading because a keyword
+// lacks its value. It rests on what the options let Parse ask of the host.
+func (f *File) ExitStatus() int { return exitStatus[f.status] }
 
 // Complaints are what `keepalived -t` writes to its standard error, in the order
 // of the file: "(FILE: Line N) Unknown keyword 'x'". The wording is keepalived's
@@ -99,6 +106,7 @@ func Parse(name string, src []byte, opt Options) (*File, []config.Problem) {
 	r.pieces, r.f.below = r.split(name, string(src))
 	r.f.stmts = r.tree()
 	r.mean(r.f.stmts)
+	r.sortPassed()
 	r.finish()
 	config.SortProblems(r.problems)
 	r.judge()
@@ -129,7 +137,7 @@ type reader struct {
 	lowerRepeat *int
 
 	noLink   bool                  // an interface is not there
-	passed   []pass                // blocks that keepalived passes over
+	passed   map[string][]pass     // blocks that keepalived passes over, by file
 	commands []complaint           // the programs that are run, in place of keepalived's words
 	targets  int                   // of groups of services
 	checks   map[string]check.Spec // by ID
@@ -146,8 +154,8 @@ type reader struct {
 
 // complaint is something that keepalived says.
 type complaint struct {
-	config.Problem     // for its place; Text is keepalived's
-	status         int // what it alone would make of the exit status
+	config.Problem        // for its place; Text is keepalived's
+	status         status // what it alone would make of the exit status
 }
 
 // place is a line of a file.
@@ -163,7 +171,7 @@ func (r *reader) problem(at place, s config.Severity, text, hint string) {
 }
 
 // theirs keeps what keepalived says at a place. Nothing, if that is "".
-func (r *reader) theirs(at place, text string, status int) {
+func (r *reader) theirs(at place, text string, status status) {
 	if text != "" {
 		r.said = append(r.said, complaint{config.Problem{File: at.file, Line: at.line, Text: text}, status})
 	}
@@ -184,18 +192,32 @@ func (r *reader) wrong(at place, theirs, text, hint string) {
 
 // pass is a block that we read and keepalived passes over, so that it complains of
 // nothing in it.
-type pass struct {
-	file     string
-	from, to int // lines behind the first one, and to the last
-}
+type pass struct{ from, to int } // lines behind the first one, and to the last
 
 // passes notes that keepalived does not look into a statement's block.
 func (r *reader) passes(s *stmt) {
-	r.passed = append(r.passed, pass{s.file, s.line, s.end.line})
+	if r.passed == nil {
+		r.passed = map[string][]pass{}
+	}
+	r.passed[s.file] = append(r.passed[s.file], pass{s.line, s.end.line})
 }
 
+// sortPassed makes the blocks of each file ready for heard: in order, and each as
+// long as the longest before it.
+func (r *reader) sortPassed() {
+	for _, ps := range r.passed {
+		slices.SortFunc(ps, func(a, b pass) int { return cmp.Compare(a.from, b.from) })
+		for i := 1; i < len(ps); i++ {
+			ps[i].to = max(ps[i].to, ps[i-1].to)
+		}
+	}
+}
+
+// heard tells whether keepalived looks at the place of a complaint.
 func (r *reader) heard(c complaint) bool {
-	return !slices.ContainsFunc(r.passed, func(p pass) bool { return p.file == c.File && p.from < c.Line && c.Line <= p.to })
+	ps := r.passed[c.File]
+	i, _ := slices.BinarySearchFunc(ps, c.Line, func(p pass, line int) int { return cmp.Compare(p.from, line) })
+	return i == 0 || ps[i-1].to < c.Line
 }
 
 // whole is a place where keepalived does not know the line any more.
@@ -204,8 +226,7 @@ func (r *reader) whole(at place) place { return place{at.file, 0} }
 // maxComplaints bounds what we keep of keepalived's words.
 const maxComplaints = 10000
 
-// judge works out the exit status. keepalived gives up at once where a value is
-// missing, and otherwise remembers the first thing that it complained about.
+// judge works out the exit status, and puts the complaints in order.
 func (r *reader) judge() {
 	places := make([]config.Problem, 0, len(r.said))
 	for _, c := range r.said {
@@ -213,14 +234,7 @@ func (r *reader) judge() {
 			continue
 		}
 		places = append(places, c.Problem)
-		switch {
-		case c.status == statusConfig || r.f.status == statusConfig:
-			r.f.status = statusConfig
-		case c.status == statusTest || r.f.status == statusTest:
-			r.f.status = statusTest
-		default:
-			r.f.status = max(r.f.status, c.status)
-		}
+		r.f.status = max(r.f.status, c.status)
 	}
 	config.SortProblems(places)
 	for _, p := range places[:min(len(places), maxComplaints)] {

@@ -45,12 +45,15 @@ func (p *printer) comments(lines []string) {
 
 func (p *printer) statements(stmts []*stmt, top bool) {
 	for i, s := range stmts {
-		if top && i > 0 && (s.open || stmts[i-1].open) {
+		if top && i > 0 && (s.braced() || stmts[i-1].braced()) {
 			p.w.WriteByte('\n')
 		}
 		p.statement(s)
 	}
 }
+
+// braced tells whether a statement is written with braces.
+func (s *stmt) braced() bool { return s.open || s.kw != nil && s.kw.shape != leaf }
 
 func (p *printer) statement(s *stmt) {
 	p.comments(s.above)
@@ -59,13 +62,18 @@ func (p *printer) statement(s *stmt) {
 		p.put("# " + s.text)
 		return
 	}
-	has := s.open || s.kw != nil && s.kw.shape != leaf
-	if has {
+	has := s.braced()
+	// Within a quote that nobody closes a brace is none.
+	open := has && strings.Count(line, `"`)%2 != 0
+	if has && !open {
 		line += " {"
 	}
 	p.withComment(line, s.behind)
 	if !has {
 		return
+	}
+	if open {
+		p.put("{")
 	}
 	p.depth++
 	p.statements(s.body, false)
@@ -96,6 +104,9 @@ func (p *printer) pieces(ps []piece) {
 			p.depth--
 		}
 		p.comments(c.above)
+		if c.behind != "" {
+			p.put(c.behind)
+		}
 		switch line, ok := source(c.text); {
 		case c.text == "{" && i > 0:
 			p.put("{")

@@ -40,7 +40,6 @@ type service struct {
 	weight      uint32
 	timing      timing
 	reals       []*server
-	bad         bool
 }
 
 // target is an address with its port, or a mark.
@@ -185,15 +184,24 @@ func complain(format string, s *stmt) string {
 
 func delayLoop(of func(*reader) *timing, theirs string) func(*reader, *stmt) {
 	return func(r *reader, s *stmt) {
-		if d, ok := r.seconds(s, s.arg(1), time.Microsecond, maxSeconds*time.Second, complain(theirs, s), "the default is used"); ok {
-			of(r).loop = d
+		if d, ok := r.seconds(s, s.arg(1), time.Microsecond, noLimit, complain(theirs, s), "the default is used"); ok {
+			of(r).loop = r.bounded(s, d)
 		}
 	}
 }
 
+// bounded keeps a time within what anybody can mean.
+func (r *reader) bounded(s *stmt, d time.Duration) time.Duration {
+	if d <= longest {
+		return d
+	}
+	r.warn(s.place, "", fmt.Sprintf("%s %s: that is more than a year, which is taken", s.words[0], s.arg(1)), "")
+	return longest
+}
+
 func connectTimeout(of func(*reader) *timing, theirs string) func(*reader, *stmt) {
 	return func(r *reader, s *stmt) {
-		if d, ok := r.seconds(s, s.arg(1), time.Microsecond, maxSeconds*time.Second, complain(theirs, s), "the default is used"); ok {
+		if d, ok := r.seconds(s, s.arg(1), time.Microsecond, math.MaxUint32*time.Microsecond, complain(theirs, s), "the default is used"); ok {
 			of(r).connect = d
 		}
 	}
@@ -201,15 +209,15 @@ func connectTimeout(of func(*reader) *timing, theirs string) func(*reader, *stmt
 
 func retryDelay(of func(*reader) *timing, theirs string) func(*reader, *stmt) {
 	return func(r *reader, s *stmt) {
-		if d, ok := r.seconds(s, s.arg(1), 0, maxSeconds*time.Second, complain(theirs, s), "the default is used"); ok {
-			of(r).retryDelay = d
+		if d, ok := r.seconds(s, s.arg(1), 0, noLimit, complain(theirs, s), "the default is used"); ok {
+			of(r).retryDelay = r.bounded(s, d)
 		}
 	}
 }
 
 func retries(of func(*reader) *timing, least int64, theirs string) func(*reader, *stmt) {
 	return func(r *reader, s *stmt) {
-		if n, ok := r.lenient(s, s.arg(1), least, math.MaxInt32, complain(theirs, s), "the default is used"); ok {
+		if n, ok := r.lenient(s, s.arg(1), least, math.MaxUint32, complain(theirs, s), "the default is used"); ok {
 			of(r).retry = n
 		}
 	}
@@ -217,7 +225,7 @@ func retries(of func(*reader) *timing, least int64, theirs string) func(*reader,
 
 // warmup spreads first checks over time; ours are spread by themselves.
 func (r *reader) warmup(s *stmt) {
-	d, ok := r.seconds(s, s.arg(1), 0, maxSeconds*time.Second, fmt.Sprintf("Invalid warmup connection value '%s'", s.arg(1)), "it is passed over")
+	d, ok := r.seconds(s, s.arg(1), 0, noLimit, fmt.Sprintf("Invalid warmup connection value '%s'", s.arg(1)), "it is passed over")
 	if ok && d > 0 {
 		r.warn(s.place, "", "warmup is not supported: every server is checked at once when it is new", "")
 	}
@@ -296,9 +304,9 @@ func (r *reader) ofMark(v *service, s *stmt) bool {
 		r.incomplete(s)
 		return false
 	}
-	n, ok := r.lenient(s, s.arg(2), 0, math.MaxInt32, fmt.Sprintf("virtual server fwmark '%s' must be in [0, %d] - ignoring", s.arg(2), math.MaxInt32), "the service is left out")
+	n, ok := r.lenient(s, s.arg(2), 0, math.MaxUint32, fmt.Sprintf("virtual server fwmark '%s' must be in [0, %d] - ignoring", s.arg(2), uint32(math.MaxUint32)), "the service is left out")
 	if ok && n == 0 {
-		r.wrong(s.place, "", "virtual_server fwmark 0: packets without a mark have that; the service is left out", "marks go from 1 to 2147483647")
+		r.wrong(s.place, "", "virtual_server fwmark 0: packets without a mark have that; the service is left out", "marks go from 1 to 4294967295")
 	}
 	v.names = []target{{mark: uint32(n)}}
 	return ok && n > 0
@@ -493,8 +501,8 @@ func (r *reader) hysteresis(s *stmt) {
 	}
 }
 
-// maxWeight is keepalived's largest.
-const maxWeight = 65535
+// maxWeight is keepalived's largest, and the kernel's.
+const maxWeight = math.MaxInt32
 
 func (r *reader) serviceWeight(s *stmt) {
 	theirs := fmt.Sprintf("Virtual server weight %s is outside range 1-%d", s.arg(1), maxWeight)
@@ -585,6 +593,10 @@ const maxTargets = 1 << 16
 
 func (r *reader) serverGroup(s *stmt) {
 	g := &vsg{place: s.place}
+	if len(s.words) > 2 {
+		r.theirs(s.place, "*** Configuration line starting `***MISSING ***` is missing a parameter at word position 1", statusConfig)
+		r.problem(s.place, config.Error, fmt.Sprintf("virtual_server_group %s: %s is passed over; keepalived does not start with it", s.words[1], config.Quote(s.words[2])), "remove it")
+	}
 	for _, l := range s.body {
 		if e, ok := r.groupEntry(s.arg(1), l); ok {
 			g.entries = append(g.entries, e)
@@ -626,7 +638,14 @@ func (r *reader) groupEntry(name string, l *stmt) (vsgEntry, bool) {
 	a, ok := literal(l.words[0])
 	p, okPort := port(l.arg(1))
 	if !ok || !okPort {
-		return bad(fmt.Sprintf("Invalid virtual server group IP address %s - skipping", l.words[0]), "an address and a port number are needed")
+		theirs := fmt.Sprintf("Invalid virtual server group IP address %s - skipping", l.words[0])
+		if len(l.words) > 1 {
+			theirs = fmt.Sprintf("Invalid virtual server group IP address %s /port/%s - skipping", l.words[0], l.words[1])
+		}
+		if !okPort {
+			r.theirs(l.place, fmt.Sprintf("invalid number '%s'", l.arg(1)), statusTest)
+		}
+		return bad(theirs, "an address and a port number are needed")
 	}
 	e := vsgEntry{target: target{addr: netip.AddrPortFrom(a, p)}, last: a}
 	if _, mask, has := strings.Cut(l.words[0], "/"); has {
@@ -641,7 +660,11 @@ func (r *reader) groupEntry(name string, l *stmt) (vsgEntry, bool) {
 		e.last = lastOf(pre)
 	} else if _, end, has := strings.Cut(l.words[0], "-"); has {
 		if e.last, ok = rangeEnd(a, end); !ok || e.last.Less(a) {
-			return bad(fmt.Sprintf("Address range end is less than address range start - %s - skipping", l.words[0]), "the range does not end behind its beginning")
+			theirs := fmt.Sprintf("Address range end is not greater than address range start - %s - skipping", l.words[0])
+			if strings.ContainsAny(end, ".:") {
+				theirs = fmt.Sprintf("Address range end is less than address range start - %s - skipping", l.words[0])
+			}
+			return bad(theirs, "the range does not end behind its beginning")
 		}
 	}
 	return e, true

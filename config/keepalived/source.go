@@ -30,6 +30,9 @@ const (
 
 const blanks = " \t"
 
+// oddBlanks makes blanks of what separates words and is none.
+var oddBlanks = strings.NewReplacer("\r", " ", "\v", " ", "\f", " ")
+
 // lines takes files apart.
 type lines struct {
 	r      *reader
@@ -62,24 +65,36 @@ func (l *lines) file(name, text string) {
 		l.r.warn(place{name, 1}, "Unknown keyword '\ufeff'", "the file begins with a byte order mark, which keepalived takes for a keyword", "save it as plain UTF-8")
 		text = rest
 	}
-	all := strings.Split(text, "\n")
+	all := strings.Split(oddBlanks.Replace(text), "\n")
 	for i := 0; i < len(all); i++ {
 		at := place{name, i + 1}
-		line, comment := l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line, comment := l.decomment(at, all[i])
 		line = l.plainBlanks(at, line)
 		if isMacro(line) {
 			i = l.macro(at, all, i)
 			continue
 		}
-		for strings.HasSuffix(line, `\`) && i+1 < len(all) && len(line) <= maxLine {
-			l.r.warn(at, "Unknown keyword '\\'", `keepalived 2.2.7 does not join lines at a backslash; it is read here as if it did`, "write it on one line")
-			i++
-			var more string
-			more, comment = l.decomment(at, strings.TrimRight(all[i], "\r"))
-			line = strings.TrimRight(line[:len(line)-1], blanks) + " " + more
+		if strings.HasSuffix(line, `\`) {
+			line, comment, i = l.joined(at, line, all, i)
 		}
 		l.line(at, line, comment)
 	}
+}
+
+// joined puts together the lines that end with a backslash and the one after
+// them, and returns the index of the last.
+func (l *lines) joined(at place, line string, all []string, i int) (whole, comment string, last int) {
+	var b strings.Builder
+	for strings.HasSuffix(line, `\`) && i+1 < len(all) && b.Len() < maxLine {
+		b.WriteString(strings.TrimRight(line[:len(line)-1], blanks) + " ")
+		i++
+		line, comment = l.decomment(at, all[i])
+		line = l.plainBlanks(place{at.file, i + 1}, line)
+	}
+	if b.Len() > 0 {
+		l.r.warn(at, "Unknown keyword '\\'", "keepalived 2.2.7 does not join lines at a backslash; here they are joined", "write it on one line")
+	}
+	return strings.Trim(b.String()+line, blanks), comment, i
 }
 
 // decomment takes the comment off a line: "#" and "!" begin one wherever they
@@ -245,7 +260,7 @@ func isMacro(text string) bool {
 func (l *lines) macro(at place, all []string, i int) int {
 	l.r.wrong(at, "", "definitions of several lines are not supported, so this one is left out", "put the lines into a file and include it where they are used")
 	for i+1 < len(all) {
-		line, _ := l.decomment(at, strings.TrimRight(all[i], "\r"))
+		line, _ := l.decomment(at, all[i])
 		if !strings.HasSuffix(line, `\`) {
 			break
 		}
@@ -340,10 +355,11 @@ func includes(text string) (pattern string, kind byte, is bool) {
 }
 
 func (l *lines) include(at place, pattern string, kind byte) {
-	// The letters make a missing file a fault for keepalived; without, it is none.
+	// The letters make it a fault for keepalived when a file is missing, or when
+	// none matches; without them it is none.
 	status := statusGood
-	if kind != 0 && kind != 'r' && kind != 'w' {
-		status = statusTest
+	if wild := strings.ContainsAny(pattern, "*?["); kind == 'w' || kind == 'a' || kind == 'm' && !wild {
+		status = statusNoConfig
 	}
 	switch {
 	case l.r.opt.Include == nil:

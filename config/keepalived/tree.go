@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,9 +110,21 @@ func (r *reader) statements(sc *scope, top bool) (stmts []*stmt, below []string)
 
 // ends reports the end of the file within a block, once.
 func (r *reader) ends(sc *scope) {
+	if r.torn {
+		return
+	}
 	r.torn = true
 	last := r.pieces[len(r.pieces)-1].place
-	r.warn(place{last.file, 0}, "There are 1 missing '}'s or extra '{'s", fmt.Sprintf("the file ends within %s; what is there is taken", sc.name), "add the } that is missing")
+	missing := 0
+	for _, p := range r.pieces {
+		switch {
+		case p.text == "{":
+			missing++
+		case p.text == "}" && missing > 0:
+			missing--
+		}
+	}
+	r.warn(place{last.file, 0}, fmt.Sprintf("There are %d missing '}'s or extra '{'s", max(missing, 1)), fmt.Sprintf("the file ends within %s; what is there is taken", sc.name), "add the } that is missing")
 }
 
 // statement reads a statement with its block. It is nil where a block outside of
@@ -143,6 +156,9 @@ func (r *reader) statement(sc *scope, top bool) *stmt {
 			s.body, s.below = r.statements(s.kw.in, false)
 		}
 	case s.kw.shape == list:
+		if len(s.words) > 1 && (!top || strings.HasPrefix(name, "static_")) {
+			r.warn(p.place, fmt.Sprintf("Block %s has extra parameters %s ...", name, s.words[1]), fmt.Sprintf("%s: %s is passed over", name, config.Quote(s.words[1])), "")
+		}
 		if r.opens(s, func(text string) bool { return text != "}" && !sc.has(text) }) {
 			s.body, s.below = r.listed(sc, name)
 		}
@@ -163,7 +179,7 @@ func (sc *scope) has(text string) bool {
 // the next piece whether it belongs to it nevertheless.
 func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 	if r.at("{") {
-		s.behind = cmpOr(s.behind, r.pieces[r.next].behind)
+		s.behind = cmp.Or(s.behind, r.pieces[r.next].behind)
 		s.above = append(s.above, r.pieces[r.next].above...)
 		r.next++
 		s.open = true
@@ -180,13 +196,6 @@ func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 	}
 	r.warn(s.place, complains, fmt.Sprintf("%s: the block is missing; it is read as if it were there and empty", s.words[0]), fmt.Sprintf("write %s { }", s.words[0]))
 	return false
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // listed reads the lines of a list.
@@ -245,8 +254,20 @@ func (r *reader) unknown(s *stmt, sc *scope) {
 	r.warn(s.place, fmt.Sprintf("Unknown keyword '%s'", name), text, hint)
 }
 
+// former are words of older keepaliveds.
+var former = map[string]string{
+	"nat_mask": "keepalived 2 has no such word any more; remove it",
+	"lvs_id":   "its name is router_id today",
+}
+
 // elsewhere names the block that a keyword belongs to.
 func elsewhere(name string) string {
+	if hint := former[name]; hint != "" {
+		return hint
+	}
+	if strings.HasPrefix(name, "$") {
+		return "a definition is $NAME=VALUE without blanks around the ="
+	}
 	if key, _, has := strings.Cut(name, "="); has {
 		if hint := elsewhere(key); hint != "" {
 			return "write a blank in place of the ="
@@ -266,6 +287,8 @@ func elsewhere(name string) string {
 
 // skipped passes over the block that begins here and keeps it.
 func (s *stmt) skipped(r *reader) {
+	s.behind = cmp.Or(s.behind, r.pieces[r.next].behind)
+	s.above = append(s.above, r.pieces[r.next].above...)
 	r.next++
 	s.open = true
 	s.loose = r.skip()
@@ -273,8 +296,8 @@ func (s *stmt) skipped(r *reader) {
 
 // skip passes over everything up to the closing brace, and the brace.
 func (r *reader) skip() []piece {
-	first := r.next
-	for depth := 1; r.next < len(r.pieces); r.next++ {
+	first, depth := r.next, 1
+	for ; r.next < len(r.pieces); r.next++ {
 		switch r.pieces[r.next].text {
 		case "{":
 			depth++
@@ -286,7 +309,12 @@ func (r *reader) skip() []piece {
 			return r.pieces[first : r.next-1]
 		}
 	}
-	return r.pieces[first:]
+	r.ends(&scope{name: "a block that is passed over"})
+	closed := slices.Clone(r.pieces[first:])
+	for range depth - 1 {
+		closed = append(closed, piece{text: "}"})
+	}
+	return closed
 }
 
 // mean gives statements their meaning, in order.

@@ -79,14 +79,37 @@ func (r *reader) seconds(s *stmt, word string, lo, hi time.Duration, theirs, ins
 	case !ok || !whole:
 		r.theirs(s.place, fmt.Sprintf("invalid number '%s'", word), statusTest)
 	default:
-		r.theirs(s.place, fmt.Sprintf("number '%s' outside range [%.6f, %.6f]", word, lo.Seconds(), hi.Seconds()), statusTest)
+		r.theirs(s.place, fmt.Sprintf("number '%s' outside range [%.6f, %s]", word, lo.Seconds(), inSeconds(hi)), statusTest)
 	}
 	if inRange {
-		r.warn(s.place, theirs, fmt.Sprintf("%s %q: that is no number of seconds; %v is taken", s.words[0], word, d), "write seconds, with at most six decimals")
+		r.warn(s.place, "", fmt.Sprintf("%s %q: that is no number of seconds; %v is taken", s.words[0], word, d), "write seconds, with at most six decimals")
 		return d, true
 	}
-	r.warn(s.place, theirs, fmt.Sprintf("%s %q: seconds from %v to %v are needed; %s", s.words[0], word, lo.Seconds(), hi.Seconds(), instead), "")
+	r.warn(s.place, theirs, fmt.Sprintf("%s %q: %s; %s", s.words[0], word, secondsFrom(lo, hi), instead), "")
 	return 0, false
+}
+
+// noLimit is a time without a longest; longest is the one that is taken for it.
+const (
+	noLimit = time.Duration(math.MaxInt64)
+	longest = 365 * 24 * time.Hour
+)
+
+func inSeconds(d time.Duration) string {
+	if d == noLimit {
+		return "18446744073709.551614"
+	}
+	return fmt.Sprintf("%.6f", d.Seconds())
+}
+
+func secondsFrom(lo, hi time.Duration) string {
+	switch {
+	case hi == noLimit && lo == 0:
+		return "a number of seconds is needed"
+	case lo == time.Microsecond:
+		return "a number of seconds above 0 is needed"
+	}
+	return fmt.Sprintf("seconds from %v to %v are needed", lo.Seconds(), hi.Seconds())
 }
 
 // decimal reads the number at the beginning of a word as seconds. It is not whole
@@ -109,7 +132,7 @@ func decimal(word string) (d time.Duration, whole, ok bool) {
 	if sec != "" {
 		var err error
 		if n, err = strconv.ParseUint(sec, 10, 32); err != nil {
-			return time.Duration(math.MaxInt64), whole, true
+			return noLimit, whole, true
 		}
 	}
 	micro := int64(0)

@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -49,6 +50,11 @@ func commandWords(s string) ([]string, error) {
 	}
 }
 
+// unclosed is a quote that is opened and not closed.
+type unclosed byte
+
+func (q unclosed) Error() string { return fmt.Sprintf("%c is opened and not closed", byte(q)) }
+
 type commandLine struct {
 	s     string
 	quote byte
@@ -61,7 +67,7 @@ func (c *commandLine) word() (string, error) {
 		switch {
 		case ch == '\\':
 			if len(c.s) == 1 {
-				return "", fmt.Errorf("nothing follows the last backslash")
+				return "", errors.New("nothing follows the last backslash")
 			}
 			b.WriteByte(c.escape())
 			continue
@@ -77,7 +83,7 @@ func (c *commandLine) word() (string, error) {
 		c.s = c.s[1:]
 	}
 	if c.quote != 0 {
-		return "", fmt.Errorf("%c is opened and not closed", c.quote)
+		return "", unclosed(c.quote)
 	}
 	return b.String(), nil
 }

@@ -263,7 +263,7 @@ func BenchmarkParse(b *testing.B) {
 }
 
 // TestLargeFile keeps the reading of a large file, good or bad, well under a
-// second.
+// second where nothing else runs; what it would catch takes minutes.
 func TestLargeFile(t *testing.T) {
 	for name, line := range map[string]string{
 		"heads":    "virtual=10.0.0.1:80\n",
@@ -275,7 +275,7 @@ func TestLargeFile(t *testing.T) {
 	} {
 		start := time.Now()
 		Parse(name, []byte(strings.Repeat(line, 5000)), Options{Lenient: true})
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("%s: %v", name, took)
 		}
 	}

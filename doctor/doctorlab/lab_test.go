@@ -188,6 +188,8 @@ type fault struct {
 	// another host, or need a decision. undo are shell lines that come after them.
 	own  bool
 	undo string
+	// fix has doctor itself take the steps, in place of typing the lines.
+	fix bool
 	// before and after are for what a shell cannot do, or another host has to.
 	before, after func()
 	// quick faults are made by the short tests too: those that only a kernel and a
@@ -217,6 +219,11 @@ func (f fault) try(t *testing.T) {
 	if got := a.rules(); !slices.Equal(got, []string{f.rule}) || len(a.Unknown) > 0 {
 		text, _ := f.on.Try(append([]string{program(), "doctor"}, f.args...)...)
 		t.Errorf("found %q, unknown %q\n%s", got, a.Unknown, text)
+	}
+	if f.fix {
+		if a := examine(t, f.on, append(f.args, "--fix")...); len(a.Fixed) == 0 || len(a.Findings) > 0 {
+			t.Errorf("--fix took %q and left %q", a.Fixed, a.rules())
+		}
 	}
 	script := f.undo
 	if f.own {

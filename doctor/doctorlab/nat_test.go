@@ -21,7 +21,7 @@ func TestNAT(t *testing.T) {
 		fault{rule: "nat-redirects", on: d, own: true, make: "ipvsadm -a " + service4 + " -r 192.168.1.77:80 -m", undo: "ipvsadm -d " + service4 + " -r 192.168.1.77:80"},
 		fault{rule: "firewall-forward", on: d, own: true, make: forward, undo: undoForward},
 		fault{rule: "nat-snat", quick: true, on: d, own: true, make: masq, undo: undoMasq + "; sysctl -qw net.ipv4.vs.conntrack=0"},
-		fault{rule: "nat-gateway", quick: true, on: c.r1, own: true, make: "ip route del default"},
+		fault{rule: "nat-gateway", quick: true, on: c.r1, fix: true, make: "ip route del default"},
 		fault{rule: "nat-vip", on: c.r1, own: true, args: append(given, vip4), make: "ip addr add " + vip4 + "/32 dev lo"},
 		fault{rule: "nat-shortcut", on: c.r1, own: true, args: append(given, "10.0.0.100"),
 			before: func() { d.Run("ip", "addr", "add", "10.0.0.100/32", "dev", "eth1") }, after: func() { d.Run("ip", "addr", "del", "10.0.0.100/32", "dev", "eth1") }, undo: "ip route replace 10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.11"},

@@ -24,7 +24,8 @@ type Snapshot struct {
 	Rules  []Rule
 	Fous   []Fou
 	// Modules are loaded kernel modules. What is built into the kernel is not in
-	// the list, with one exception: "fou" is there whenever the kernel has it.
+	// the list, with two exceptions: "fou" and "ip_vs" are there whenever the kernel
+	// has them.
 	Modules []string
 	// Sysctls are the network settings that this package knows of, in sysctl's
 	// notation: "net.ipv4.conf.all.arp_ignore". See [ConfKey] for interface names

@@ -221,23 +221,26 @@ func (k *Kernel) readFous() ([]Fou, error) {
 	return fous, nil
 }
 
-// readModules lists the loaded modules. Asking the kernel for fou by name would
-// load it, so the list of its netlink families has to tell whether it is built in.
+// families are modules that may be built in, by the netlink family that tells of
+// them.
+var families = map[string]string{"fou": "fou", "IPVS": "ip_vs"}
+
+// readModules lists the loaded modules. Asking the kernel for a family by name would
+// load its module, so the list of all families has to tell whether it is built in.
 func readModules() ([]string, error) {
 	text, err := os.ReadFile("/proc/modules")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	modules := moduleNames(text)
-	if contains(modules, "fou") {
-		return modules, nil
-	}
-	families, err := dumpedFamilies()
+	present, err := dumpedFamilies()
 	if err != nil {
 		return nil, err
 	}
-	if contains(families, "fou") {
-		modules = append(modules, "fou")
+	for family, module := range families {
+		if contains(present, family) && !contains(modules, module) {
+			modules = append(modules, module)
+		}
 	}
 	return modules, nil
 }

@@ -65,6 +65,9 @@ func (p Program) Examine(ctx context.Context, _ Net) Outcome {
 		return Outcome{Err: local(err)}
 	}
 	e, err := run(ctx, command{path: path, args: args, as: as})
+	if as != nil && errors.Is(err, syscall.EPERM) {
+		return Outcome{Err: local(fmt.Errorf("only root can run %s as another user", p.Path))}
+	}
 	if err != nil {
 		return Outcome{Err: p.cannot(x, err)}
 	}

@@ -101,7 +101,7 @@ func (c *Client) readSmall() {
 		return
 	}
 	_ = c.conn.Close() // nothing is lost with it
-	c.conn, c.limits, c.room = fresh, limits{}, smallBuffer
+	c.conn, c.limits, c.room, c.stale = fresh, limits{}, smallBuffer, false
 }
 
 // exchange follows the answer to one question.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,10 +52,11 @@ func (p *pair) start(i int, more ...string) {
 	p.run[i] = p.d[i].Start(append(args, more...)...)
 }
 
-// startPeer runs keepalived with the same settings.
-func (p *pair) startPeer(i int) {
-	p.Helper()
-	p.d[i].WriteFile("/etc/keepalived/keepalived.conf", fmt.Sprintf(`vrrp_instance VI_1 {
+const confFile = "/etc/keepalived/keepalived.conf"
+
+// conf writes a director's file, with more addresses than the usual one.
+func (p *pair) conf(i int, more ...string) {
+	p.d[i].WriteFile(confFile, fmt.Sprintf(`vrrp_instance VI_1 {
     state BACKUP
     interface eth0
     virtual_router_id 51
@@ -63,10 +65,23 @@ func (p *pair) startPeer(i int) {
     advert_int 0.3
     virtual_ipaddress {
         %s/24
+        %s
     }
 }
-`, 150-50*i, vip), 0o644)
-	p.run[i] = p.d[i].Start("keepalived", "-n", "-l", "-D", "-P", "-f", "/etc/keepalived/keepalived.conf")
+`, 150-50*i, vip, strings.Join(more, "\n        ")), 0o644)
+}
+
+// startPeer runs keepalived with the same settings.
+func (p *pair) startPeer(i int) {
+	p.Helper()
+	p.conf(i)
+	p.run[i] = p.d[i].Start("keepalived", "-n", "-l", "-D", "-P", "-f", confFile)
+}
+
+// startFile runs us with keepalived's file and options.
+func (p *pair) startFile(i int) {
+	p.Helper()
+	p.run[i] = p.d[i].Start(lvsctl(), "keepalived", "-n", "-l", "-D", "-P", "-f", confFile)
 }
 
 func needKeepalived(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,6 +106,7 @@ func TestWithKeepalived(t *testing.T) {
 
 // TestManyAddresses: they come and go in a moment.
 func TestManyAddresses(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	const n = 250
 	var more []string
@@ -134,6 +136,7 @@ func TestManyAddresses(t *testing.T) {
 
 // TestPrograms: exactly once, in order, with the peer's words.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	const script = `#!/bin/sh
 [ "$1" = slow ] && sleep 0.2
@@ -176,6 +179,7 @@ echo "$@" >>/var/told
 // TestTrackedScript: the director whose script fails is in FAULT, and leaves no
 // process behind.
 func TestTrackedScript(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.d[0].WriteFile("/etc/well.sh", "#!/bin/sh\nsleep 1000 &\nsleep 987 & test ! -e /var/ill\n", 0o755)
 	p.start(0, "--track-script", "/etc/well.sh", "--track-interval", "300ms", "--track-timeout", "30s")
@@ -191,5 +195,65 @@ func TestTrackedScript(t *testing.T) {
 	p.stop(0)
 	if out, err := p.d[0].Try("pgrep", "-f", "sleep 987"); err == nil {
 		t.Errorf("processes of the script are left: %s", out)
+	}
+}
+
+// TestReplacement: the machines of a pair of keepalived are replaced one after the
+// other, with the same files. There is no outage beyond a fail-over, and what
+// people do with such a daemon works.
+func TestReplacement(t *testing.T) {
+	needKeepalived(t)
+	p := newPair(t)
+	p.startPeer(1)
+	p.startPeer(0)
+	p.await("a pair of keepalived", 0)
+	c := ping(t, p.client, vip)
+	p.stop(1)
+	p.startFile(1)
+	p.run[1].Await("Startup complete", patience)
+	p.await("the backup is replaced", 0)
+	p.stop(0)
+	p.await("the new one takes over", 1)
+	p.startFile(0)
+	p.await("the master is replaced", 0)
+	lost, gap := c.end()
+	t.Logf("replacement: %d packets lost, longest gap %v; keepalived's own fail-over is 183ms at least", lost, gap.Round(time.Millisecond))
+	if gap > 10*time.Second {
+		t.Errorf("the client waited %v", gap)
+	}
+
+	// A reload adds an address, and moves none.
+	pid := strings.TrimSpace(p.d[0].ReadFile("/run/keepalived.pid"))
+	if want := fmt.Sprint(p.run[0].Pid()); pid != want || strings.TrimSpace(p.d[0].ReadFile("/run/vrrp.pid")) != want {
+		t.Errorf("the pid files say %s, not %s", pid, want)
+	}
+	before := strings.Count(p.run[1].Output(), "MASTER STATE")
+	for i := range p.d {
+		p.conf(1-i, "10.1.0.101")
+		p.run[1-i].Signal(syscall.SIGHUP)
+		p.run[1-i].Await("Reload complete", patience)
+	}
+	lab.Eventually(t, patience, func() error {
+		if !slices.Contains(addresses(t, p.d[0]), "10.1.0.101/32") {
+			time.Sleep(look)
+			return fmt.Errorf("the new address is not there")
+		}
+		return nil
+	})
+	p.await("reload", 0)
+	if n := strings.Count(p.run[1].Output(), "MASTER STATE"); n != before {
+		t.Errorf("the backup was master %d times during the reload", n-before)
+	}
+	p.d[0].WriteFile(confFile, "vrrp_instance VI_1 {\n    intreface eth0\n", 0o644)
+	p.run[0].Signal(syscall.SIGHUP)
+	p.run[0].Await("the configuration in force stays", patience)
+	p.await("a broken file", 0)
+	p.run[0].Signal(syscall.SIGUSR2)
+	p.run[0].Await("Printing VRRP stats", patience)
+	p.stop(0)
+	p.stop(1)
+	p.await("end", -1)
+	if _, err := p.d[0].TryReadFile("/run/keepalived.pid"); err == nil {
+		t.Error("the pid file is still there")
 	}
 }

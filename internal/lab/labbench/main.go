@@ -1,5 +1,11 @@
 // Labbench compares the speed of lvsctl with that of the programs it stands in
-// for, in one boot of the lab, and holds it to its targets.
+// for, and holds it to its targets:
+//
+//	labbench [-bin DIR] ipvsadm    tables, in one boot of the lab
+//	labbench [-bin DIR] checks     checks and reloads, in one boot of the lab
+//	labbench [-bin DIR] watching   a thousand servers, on this machine itself
+//
+// Its exit status is 1 when a target was missed.
 //
 // Absolute times of a lab tell little: system calls are dear there and the
 // machine below it may be busy. So the two sides take turns, and what counts is
@@ -22,22 +28,32 @@ import (
 )
 
 func main() {
-	bin := flag.String("bin", "bin", "the `folder` with lvsctl and the empty program")
+	lab.Init()
+	bin := flag.String("bin", "bin", "the `folder` with lvsctl, lvsctl-unplugged and the empty program")
 	rounds := flag.Int("rounds", 5, "how often each side restores and lists a large table")
 	oneOffs := flag.Int("one-offs", 60, "how often each side adds and deletes one service")
 	peer := flag.String("peer", "ipvsadm", "the `program` to compare with")
 	flag.Parse()
-	if err := lab.Enter(); err != nil {
-		fail(err)
-	}
 	b := bench{rounds: *rounds, oneOffs: *oneOffs}
+	measure := map[string]func() error{"ipvsadm": b.all, "checks": b.checks, "watching": b.watching}[flag.Arg(0)]
+	if measure == nil {
+		fail(errors.New("what is to be measured? ipvsadm, checks or watching"))
+	}
+	if flag.Arg(0) != "watching" {
+		if err := lab.Enter(); err != nil {
+			fail(err)
+		}
+	}
 	if err := b.prepare(*bin, *peer); err != nil {
 		fail(err)
 	}
-	if err := b.all(); err != nil {
+	before := load()
+	err := measure()
+	fmt.Printf("%s: load of the machine %s before, %s after\n", flag.Arg(0), before, load())
+	b.print(os.Stdout)
+	if err := errors.Join(err, os.RemoveAll(b.dir)); err != nil {
 		fail(err)
 	}
-	b.print(os.Stdout)
 	if b.missed() {
 		os.Exit(1)
 	}
@@ -60,6 +76,7 @@ type row struct {
 type bench struct {
 	rounds, oneOffs   int
 	lvsctl, peer, nop []string
+	offline           string // lvsctl-unplugged
 	dir               string
 	rows              []row
 }
@@ -71,6 +88,7 @@ func (b *bench) prepare(bin, peer string) error {
 	}
 	b.lvsctl = []string{filepath.Join(abs, "lvsctl"), "ipvsadm"}
 	b.nop = []string{filepath.Join(abs, "empty")}
+	b.offline = filepath.Join(abs, "lvsctl-unplugged")
 	if b.peer, err = lookPath(peer); err != nil {
 		return err
 	}
@@ -162,6 +180,15 @@ func (b *bench) faster(what string, us, they []cost, n float64) {
 
 func (b *bench) atMost(what, unit string, ours, them, limit float64, target string) {
 	b.rows = append(b.rows, row{what, unit, ours, them, target, ours <= limit})
+}
+
+// bound holds us to a figure that no peer reaches.
+func (b *bench) bound(what, unit string, ours, limit float64, target string) {
+	b.rows = append(b.rows, row{what, unit, ours, 0, target, ours <= limit})
+}
+
+func (b *bench) atLeast(what, unit string, ours, limit float64, target string) {
+	b.rows = append(b.rows, row{what, unit, ours, 0, target, ours >= limit})
 }
 
 func (b *bench) note(what, unit string, ours, them float64) {
@@ -283,7 +310,11 @@ func (b *bench) print(w io.Writer) {
 		if r.target != "" {
 			verdict = map[bool]string{true: "met", false: "MISSED"}[r.met]
 		}
-		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%s\t%.3f\t%s\t%s\t\n", r.what, r.ours, r.them, r.unit, r.ours/r.them, r.target, verdict)
+		them, ratio := "-", "-"
+		if r.them != 0 {
+			them, ratio = fmt.Sprintf("%.1f", r.them), fmt.Sprintf("%.3f", r.ours/r.them)
+		}
+		fmt.Fprintf(t, "%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t\n", r.what, r.ours, them, r.unit, ratio, r.target, verdict)
 	}
 	t.Flush()
 }

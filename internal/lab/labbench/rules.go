@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -36,3 +37,23 @@ func maxRSS(p *os.ProcessState) int64 {
 }
 
 func join(args []string) string { return strings.Join(args, " ") }
+
+// fiveHundred is a configuration of a service for each server, unchecked, in
+// which the 251st has that weight.
+func fiveHundred(f farm, weight int) string {
+	var w strings.Builder
+	w.WriteString("autoreload=yes\nquiescent=yes\ncheckinterval=1\nsupervised=yes\n")
+	for i, s := range f {
+		own := 1
+		if i == 250 {
+			own = weight
+		}
+		fmt.Fprintf(&w, "virtual=%s:80\n\treal=%v masq %d\n\tscheduler=rr\n\tprotocol=tcp\n\tservice=none\n\tchecktype=on\n", vip(i), s.addr, own)
+	}
+	return w.String()
+}
+
+// placeOf is the address of a server that nobody connects to.
+func placeOf(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 64, byte(n >> 8), byte(n)}), 80)
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsctl/lvsctl/appliance"
+	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/dialects"
+	"github.com/lvsctl/lvsctl/internal/daemon"
+)
+
+// sitePlaces are where run looks when it is given no file. Of keepalived's folder
+// only the one file counts: what lies beside it is included by it.
+var sitePlaces = []string{"/etc/lvsctl", "/etc/ha.d", "/etc/keepalived/keepalived.conf"}
+
+type runOptions struct {
+	siteFiles
+	name     string
+	services string
+	fixed    bool
+	debug    bool
+}
+
+func runCommand() *cobra.Command {
+	o := runOptions{siteFiles: siteFiles{online: true}}
+	cmd := &cobra.Command{
+		Use:   "run [FILE...]",
+		Short: "Everything of a director, in one process",
+		Long: `Run makes files live: the virtual routers in them, the virtual services and their
+checks, and the synchronisation of connections. Files may be in any dialect and mix:
+the addresses of a keepalived.conf with the services of an ldirectord.cf. Without a
+file it takes what is in /etc/lvsctl, /etc/ha.d and /etc/keepalived.
+
+Files that change are read again, all of them, and what did not change in them feels
+nothing. Files with errors change nothing: they are logged, and shown by lvsctl
+status. At the start they end the program with status 5; only a name that cannot be
+looked up yet is waited for.
+
+With --services master the virtual services are in the kernel only while an instance
+is master on this host, with --services always they are there on every director. Else
+the files decide: heartbeat's on the active node, keepalived's and ldirectord's
+always.
+
+It stays in front, logs to standard error, and tells systemd when it is ready
+(Type=notify). At SIGTERM masters hand over before they let go.`,
+		Example: `  lvsctl run                    # what is in /etc
+  lvsctl run --services master keepalived.conf ldirectord.cf`,
+		GroupID: "own",
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.name, "name", "lvsctl", "the `name` of this daemon, for its control socket")
+	f.StringVar(&o.services, "services", "", "where virtual services are: `always|master`; as the files say unless given")
+	f.BoolVar(&o.fixed, "no-autoreload", false, "read the files again only at SIGHUP and lvsctl reload")
+	f.BoolVar(&o.debug, "debug", false, "log every step")
+	_ = cmd.RegisterFlagCompletionFunc("services", cobra.FixedCompletions([]string{"always", "master"}, cobra.ShellCompDirectiveNoFileComp))
+	o.siteFiles.flags(cmd)
+	return cmd
+}
+
+func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
+	switch err := plainName(o.name); {
+	case err != nil:
+		return usage(cmd, err)
+	case !slices.Contains([]string{"", "always", "master"}, o.services):
+		return usage(cmd, fmt.Errorf("--services %q: it is always or master", o.services))
+	case slices.Contains(paths, "-"):
+		return usage(cmd, errors.New("-: standard input cannot be read again; run wants files"))
+	}
+	if len(paths) == 0 {
+		paths = inPlaces(sitePlaces)
+	}
+	if len(paths) == 0 {
+		return notFound(fmt.Errorf("run: no configuration in %s; name a file", strings.Join(sitePlaces, ", ")))
+	}
+	for i := range paths {
+		full, err := filepath.Abs(paths[i])
+		if err != nil {
+			return err
+		}
+		paths[i] = full
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r := &siteRun{runOptions: o, cmd: cmd, paths: paths}
+	l, err := r.first(ctx)
+	if err != nil || l == nil {
+		return err
+	}
+	stop() // from here on signals are the daemon's
+	return r.live(l)
+}
+
+// inPlaces are those of the places that hold a configuration.
+func inPlaces(places []string) []string {
+	return slices.DeleteFunc(slices.Clone(places), func(place string) bool {
+		files, err := dialects.Files(place)
+		return err != nil || len(files) == 0
+	})
+}
+
+// siteRun is one call of run.
+type siteRun struct {
+	*runOptions
+	cmd   *cobra.Command
+	paths []string
+	d     *siteDaemon
+}
+
+// namesPause is the time between two attempts to look up the names in the files.
+const namesPause = 5 * time.Second
+
+// first reads the files for the start. Errors end it, but for those that come of
+// this host alone, such as a name server that is not there yet: these pass. No
+// answer means that a signal came.
+func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
+	said := false
+	for {
+		l, err := r.load(r.cmd, r.paths)
+		if err != nil {
+			return nil, err
+		}
+		if !config.Errors(l.Problems) {
+			sayAll(r.cmd.ErrOrStderr(), slices.Concat(l.Problems, l.Outside))
+			return l, appliance.Check(r.placed(l.Site))
+		}
+		alone := siteFiles{dialect: r.dialect}
+		if off, err := alone.load(r.cmd, r.paths); err != nil || config.Errors(off.Problems) {
+			return nil, refuseErrors(r.cmd.ErrOrStderr(), l)
+		}
+		if !said {
+			sayAll(r.cmd.ErrOrStderr(), l.Problems)
+			fmt.Fprintln(r.cmd.ErrOrStderr(), "lvsctl: run: waiting until this host can make sense of the files")
+		}
+		said = true
+		if !pause(ctx, namesPause) {
+			return nil, nil
+		}
+	}
+}
+
+// placed is a site with its services where --services wants them.
+func (r *siteRun) placed(s config.Site) config.Site {
+	switch r.services {
+	case "always":
+		s.ServeOn = nil
+	case "master":
+		s.ServeOn = nil
+		for _, in := range s.Instances {
+			s.ServeOn = append(s.ServeOn, in.Name)
+		}
+	}
+	return s
+}
+
+func (r *siteRun) live(l *dialects.Loaded) error {
+	site := r.placed(l.Site)
+	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
+		return fmt.Errorf("run: %s: there is no virtual router and no virtual service in it", strings.Join(r.paths, ", "))
+	}
+	if r.services == "master" && len(site.Instances) == 0 {
+		return errors.New("run: --services master: there is no virtual router in the files that could be master")
+	}
+	r.d = &siteDaemon{
+		kind: "lvsctl", name: r.name, file: strings.Join(r.paths, ", "), debug: r.debug,
+		sink: daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}, reload: r.again,
+	}
+	if !r.fixed {
+		for _, f := range l.Files {
+			r.follow(f.Name)
+		}
+	}
+	return r.d.run(site)
+}
+
+// again reads all files for a reload. What names no instance and no service any
+// more is a slip: nobody takes a director down that way.
+func (r *siteRun) again() (config.Site, []config.Problem) {
+	l, err := r.load(r.cmd, r.paths)
+	if err != nil {
+		return config.Site{}, []config.Problem{{File: r.d.file, Severity: config.Error, Text: err.Error()}}
+	}
+	problems := slices.Concat(l.Problems, l.Outside)
+	site := r.placed(l.Site)
+	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
+		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
+			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
+	}
+	return site, problems
+}
+
+// follow has a file read again whenever it changes.
+func (r *siteRun) follow(name string) {
+	data, err := daemon.ReadFile(name, 0)
+	if err != nil {
+		data = nil // the watch finds the difference
+	}
+	w := daemon.NewWatch(name, data)
+	r.d.extra = append(r.d.extra, w, daemon.Func("changes of "+name, func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-w.Changes():
+				r.d.readAgain()
+			}
+		}
+	}))
+}
