@@ -88,16 +88,23 @@ func TestResources(t *testing.T) {
 	h.write("web.up", "")
 	synctest.Test(t, func(t *testing.T) {
 		host := newFakeHost()
-		var atEnd []string
-		host.refuse = func(s netif.Step) error {
-			if s.Op == netif.DelAddr && atEnd == nil && s.Addr.Prefix == netip.MustParsePrefix("10.0.0.100/32") {
-				atEnd = h.told()
+		var first, atEnd []string
+		host.refuse = func(s netif.Step) error { // with the lock of host
+			if s.Op == netif.DelAddr && s.Addr.Prefix == netip.MustParsePrefix("10.0.0.100/32") {
+				if atEnd = h.told(); first == nil {
+					first = atEnd
+				}
 			}
 			return nil
 		}
+		read := func(what *[]string) []string {
+			host.mu.Lock()
+			defer host.mu.Unlock()
+			return *what
+		}
 		r := start(t, host, served("disk::r0::/srv", "web"), h.options)
 		time.Sleep(time.Second)
-		equal(t, "at the start", atEnd, "web status", "web stop", "disk r0 /srv status")
+		equal(t, "at the start", read(&first), "web status", "web stop", "disk r0 /srv status")
 		if got := r.said("web runs already, and is stopped"); len(got) != 1 {
 			t.Errorf("log: %q", r.said(""))
 		}
@@ -109,9 +116,8 @@ func TestResources(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, "status", []string{fmt.Sprint(all[0].Resources), fmt.Sprint(all[0].Holders)}, "[{disk::r0::/srv running} {web running}]", "[{addresses true } {resources true }]")
-		atEnd = nil
 		r.stop()
-		equal(t, "before the address went", atEnd, "web stop", "disk r0 /srv stop")
+		equal(t, "before the address went", read(&atEnd), "web stop", "disk r0 /srv stop")
 	})
 }
 
