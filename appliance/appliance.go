@@ -45,6 +45,9 @@ type Options struct {
 	KeepHeld, KeepServices bool
 	// RealTime asks for real-time scheduling of the adverts.
 	RealTime bool
+	// Scripts are the folders in which the scripts of resources are looked for, in
+	// this order, before a systemd unit is.
+	Scripts []string
 }
 
 // ErrNotRunning is the answer to orders outside of Run.
@@ -84,6 +87,7 @@ type Appliance struct {
 	hooks    *hooks
 	tasks    sync.WaitGroup
 	thefts   map[string]*theft
+	services sync.WaitGroup // those that are being started or stopped
 }
 
 // line is what instances share a transport for.
@@ -98,6 +102,7 @@ type kept struct {
 	routes    *routes
 	door      *doorkeeper
 	sync      *switcher
+	resources *resources
 }
 
 // New is an Appliance that has not begun. Its Run must be called once.
@@ -157,6 +162,7 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	a.scripts.close()
 	a.probes.close()
 	a.tasks.Wait()
+	a.services.Wait()
 	err = errors.Join(err, a.restoreSysctls(), a.tell.close())
 	a.reports.box.close()
 	<-told
@@ -425,13 +431,14 @@ func (a *Appliance) keep(in *config.Instance) *kept {
 		routes:    &routes{host: a.o.Host, stays: &a.leaveAll},
 		door:      &doorkeeper{a.gate, name},
 		sync:      &switcher{a.syncs, name},
+		resources: newResources(finder{a.o.Scripts, runsSystemd}, say, &a.leaveAll, &a.services),
 	}
 }
 
 // use tells whether what is held has changed.
 func (k *kept) use(in *config.Instance) bool {
-	addresses, routes := k.addresses.use(in), k.routes.use(in)
-	return addresses || routes
+	addresses, routes, resources := k.addresses.use(in), k.routes.use(in), k.resources.use(in)
+	return addresses || routes || resources
 }
 
 // holders are what a master holds, in the order in which it is taken.
@@ -446,6 +453,9 @@ func (k *kept) holders(in *config.Instance, site *config.Site) []vrrp.Holder {
 	}
 	if slices.ContainsFunc(site.Sync, func(s config.Sync) bool { return s.Instance == in.Name }) {
 		all = append(all, k.sync)
+	}
+	if len(in.Resources) > 0 {
+		all = append(all, k.resources)
 	}
 	return all
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/ldirector/check"
 	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/vrrp"
 )
 
 // Lost says what of a site is not there, or is another thing, in what became of
@@ -18,8 +21,14 @@ import (
 // place in want. Names, places and the IDs of checks do not count.
 func Lost(want, got Site) []Problem {
 	var l losses
+	virtuals := map[lvs.Key]ldirector.Virtual{}
+	for _, v := range got.Virtuals {
+		if _, twice := virtuals[v.Service.Key]; !twice {
+			virtuals[v.Service.Key] = v
+		}
+	}
 	for _, v := range want.Virtuals {
-		l.virtual(v, got)
+		l.virtual(v, virtuals)
 	}
 	l.site(want, got)
 	SortProblems(l.problems)
@@ -35,8 +44,9 @@ func (l *losses) say(at ldirector.Source, format string, args ...any) {
 	l.problems = append(l.problems, Problem{File: at.File, Line: at.Line, Severity: Warning, Text: fmt.Sprintf(format, args...)})
 }
 
-func (l *losses) virtual(v ldirector.Virtual, site Site) {
-	got, there := site.Virtual(v.Service.Key)
+func (l *losses) virtual(v ldirector.Virtual, all map[lvs.Key]ldirector.Virtual) {
+	got, there := all[v.Service.Key]
+	v, got = usualVirtual(v), usualVirtual(got)
 	if !there {
 		l.say(v.Source, "%v is left out", v.Service.Key)
 		return
@@ -49,9 +59,13 @@ func (l *losses) virtual(v ldirector.Virtual, site Site) {
 	for _, d := range differences("", reflect.ValueOf(v), reflect.ValueOf(got), skip) {
 		l.say(v.Source, "%s%s", what, d)
 	}
+	members := map[netip.AddrPort]ldirector.Member{}
+	for _, m := range got.Members {
+		members[m.Destination.Addr] = m
+	}
 	said := map[string]int{} // what is so of several servers is said once
 	for _, m := range v.Members {
-		for _, text := range lostMember(m, got) {
+		for _, text := range lostMember(m, members) {
 			if i, before := said[text]; before {
 				l.count[i]++
 				continue
@@ -70,12 +84,12 @@ func (l *losses) virtual(v ldirector.Virtual, site Site) {
 	}
 }
 
-func lostMember(m ldirector.Member, v ldirector.Virtual) []string {
-	i := slices.IndexFunc(v.Members, func(o ldirector.Member) bool { return o.Destination.Addr == m.Destination.Addr })
-	if i < 0 {
+func lostMember(m ldirector.Member, members map[netip.AddrPort]ldirector.Member) []string {
+	got, there := members[m.Destination.Addr]
+	if !there {
 		return []string{fmt.Sprintf("server %v is left out", m.Destination.Addr)}
 	}
-	got := v.Members[i]
+	m.Inhibit, got.Inhibit = m.Inhibit && len(m.Checks) > 0, got.Inhibit && len(got.Checks) > 0
 	var all []string
 	for _, d := range differences("", reflect.ValueOf(m.Destination), reflect.ValueOf(got.Destination), nil) {
 		all = append(all, "a server's "+d)
@@ -84,7 +98,18 @@ func lostMember(m ldirector.Member, v ldirector.Virtual) []string {
 		all = append(all, fmt.Sprintf("server %v is kept out, and then is not", m.Destination.Addr))
 	}
 	if m.Inhibit != got.Inhibit {
-		all = append(all, "a server's own inhibit_on_failure is lost")
+		all = append(all, "that a server that fails stays in with weight 0 "+lostOr(m.Inhibit, "is lost", "comes in"))
+	}
+	if m.AssumeUp != got.AssumeUp && len(m.Checks) > 0 {
+		all = append(all, "that a server is taken for well until it fails "+lostOr(m.AssumeUp, "is lost", "comes in"))
+	}
+	for _, c := range []struct {
+		name      string
+		want, got *ldirector.Command
+	}{{"notify_up", m.NotifyUp, got.NotifyUp}, {"notify_down", m.NotifyDown, got.NotifyDown}} {
+		if !sameButPlaces(c.want, c.got) {
+			all = append(all, "a server's "+c.name+" is lost")
+		}
 	}
 	return append(all, lostChecks(m.Checks, got.Checks)...)
 }
@@ -100,7 +125,7 @@ func lostChecks(want, got []check.Spec) []string {
 	}
 	var all []string
 	for i, w := range want {
-		g := got[i]
+		w, g := usualCheck(w), usualCheck(got[i])
 		if reflect.TypeOf(w.Probe) != reflect.TypeOf(g.Probe) {
 			all = append(all, fmt.Sprintf("the check (%s) becomes another one (%s)", probeName(w), probeName(g)))
 			continue
@@ -125,7 +150,7 @@ func (l *losses) site(want, got Site) {
 			l.say(in.Origin, "virtual router %s is left out, and nothing raises its addresses", in.Name)
 			continue
 		}
-		for _, d := range differences("", reflect.ValueOf(in), reflect.ValueOf(got.Instances[i]), []string{"Name"}) {
+		for _, d := range differences("", reflect.ValueOf(usualInstance(in)), reflect.ValueOf(usualInstance(got.Instances[i])), []string{"Name"}) {
 			l.say(in.Origin, "instance %s: %s", in.Name, d)
 		}
 	}
@@ -163,10 +188,78 @@ func (l *losses) site(want, got Site) {
 	}
 }
 
+func lostOr(lost bool, yes, no string) string {
+	if lost {
+		return yes
+	}
+	return no
+}
+
+// What means the same is written the same way before it is compared.
+
+func usualVirtual(v ldirector.Virtual) ldirector.Virtual {
+	v.Policy.Quorum = max(v.Policy.Quorum, 1)
+	if v.Policy.Quiescent { // each server's own word is as good
+		v.Policy.Quiescent = false
+		v.Members = slices.Clone(v.Members)
+		for i := range v.Members {
+			v.Members[i].Inhibit = true
+		}
+	}
+	return v
+}
+
+func usualCheck(s check.Spec) check.Spec {
+	s.Fall, s.Rise = max(s.Fall, 1), max(s.Rise, 1)
+	switch {
+	case s.Fall == 1:
+		s.RetryDelay = 0 // there is nothing to be tried again
+	case s.RetryDelay == 0:
+		s.RetryDelay = s.Interval
+	}
+	if h, ok := s.Probe.(check.HTTP); ok {
+		s.Probe = usualHTTP(h)
+	}
+	return s
+}
+
+// usualHTTP: how the request is written does not count, nor a Host that says no
+// more than the address.
+func usualHTTP(h check.HTTP) check.HTTP {
+	h.Method = cmp.Or(h.Method, "GET")
+	h.Dialect = 0
+	usual := map[bool]uint16{false: 80, true: 443}[h.Secure]
+	if h.Host == h.Addr.Addr().String() || h.Host == h.Addr.String() && h.Addr.Port() == usual {
+		h.Host = ""
+	}
+	return h
+}
+
+func usualInstance(in Instance) Instance {
+	if !in.Multicast.IsValid() && len(in.Peers) == 0 {
+		in.Multicast = vrrp.GroupIPv4
+		if in.IPv6 {
+			in.Multicast = vrrp.GroupIPv6
+		}
+	}
+	in.Track = slices.Clone(in.Track)
+	slices.SortFunc(in.Track, func(a, b vrrp.Tracked) int { return strings.Compare(a.Name, b.Name) })
+	if in.DownAdverts == 0 {
+		in.DownAdverts = 3
+	}
+	if in.TTL == 0 {
+		in.TTL = 255
+	}
+	return in
+}
+
 // differences says in which fields two values of a type differ, places apart.
 func differences(path string, a, b reflect.Value, skip []string) []string {
 	if equal(a, b) {
 		return nil
+	}
+	if a.Kind() == reflect.Bool {
+		return []string{path + " " + lostOr(a.Bool(), "is lost", "comes in")}
 	}
 	if a.Kind() != reflect.Struct || !exported(a.Type()) {
 		return []string{fmt.Sprintf("%s %s is lost%s", path, plain(a), instead(b))}
@@ -201,6 +294,12 @@ func plain(v reflect.Value) string {
 		return x.String()
 	case lvs.Destination:
 		return x.Addr.String()
+	case []Resource:
+		var names []string
+		for _, r := range x {
+			names = append(names, r.Name)
+		}
+		return strings.Join(names, ", ")
 	}
 	switch v.Kind() {
 	case reflect.String:

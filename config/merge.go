@@ -77,7 +77,7 @@ func (m *merger) virtual(v ldirector.Virtual) {
 	}
 	was := &m.site.Virtuals[i]
 	if text := differ(*was, v); text != "" {
-		m.wrong(v.Source, "%v: %s; the other place is %s", v.Service.Key, text, place(was.Source))
+		m.wrong(v.Source, "%v: %s; the other place is %s", v.Service.Key, text, Place(was.Source))
 		return
 	}
 	if !checked(*was) && checked(v) {
@@ -89,7 +89,8 @@ func checked(v ldirector.Virtual) bool {
 	return slices.ContainsFunc(v.Members, func(m ldirector.Member) bool { return len(m.Checks) > 0 || m.Off })
 }
 
-func place(s ldirector.Source) string {
+// Place names a place in a text: FILE:LINE.
+func Place(s ldirector.Source) string {
 	if s.Line == 0 {
 		return s.File
 	}
@@ -145,7 +146,7 @@ func named[T any](m *merger, kind string, have, more []T, id func(T) (string, ld
 			continue
 		}
 		if _, was := id(have[i]); !sameButPlaces(have[i], x) {
-			m.wrong(at, "%s %s is another one at %s", kind, name, place(was))
+			m.wrong(at, "%s %s is another one at %s", kind, name, Place(was))
 		}
 	}
 	return have

@@ -17,7 +17,6 @@ import (
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/netif"
-	"github.com/lvsctl/lvsctl/ldirector"
 )
 
 // siteCommands work on files in any dialect.
@@ -145,15 +144,4 @@ func refuseErrors(notes io.Writer, l *dialects.Loaded) error {
 		return statusError(statusInvalid)
 	}
 	return nil
-}
-
-// placeText is a place in a file, "" if there is none.
-func placeText(s ldirector.Source) string {
-	switch {
-	case s.File == "":
-		return ""
-	case s.Line == 0:
-		return s.File
-	}
-	return fmt.Sprintf("%s:%d", s.File, s.Line)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -127,6 +128,7 @@ func (o *applyOptions) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 		p := planFor(l.Site, have, o.prune)
+		warnOfDaemons(cmd.Context(), notes, p.changes)
 		if o.confirm == 0 || len(p.changes) == 0 {
 			if err := makeSo(k, p.have, p.changes); err != nil {
 				return err
@@ -183,4 +185,21 @@ func touched(changes []lvs.Change) func(lvs.Key) bool {
 		keys[c.Service.Key] = true
 	}
 	return func(k lvs.Key) bool { return keys[k] }
+}
+
+// warnOfDaemons: a daemon that has a service of its own takes changes of it back.
+func warnOfDaemons(ctx context.Context, notes io.Writer, changes []lvs.Change) {
+	for _, name := range running() {
+		ctx, cancel := context.WithTimeout(ctx, askPatience)
+		st, err := askStatus(ctx, daemon.NewClient(socketOf(name)))
+		cancel()
+		if err != nil {
+			continue // it has ended, or is one without services
+		}
+		for _, v := range st.Virtuals {
+			if slices.ContainsFunc(changes, func(c lvs.Change) bool { return c.Service.Key.String() == v.Service }) {
+				fmt.Fprintf(notes, "lvsctl: %s is a service of the running daemon %s, which has the last word about it; edit %s and lvsctl reload --name %s\n", v.Service, name, st.File, name)
+			}
+		}
+	}
 }

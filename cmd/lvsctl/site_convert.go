@@ -60,6 +60,11 @@ func (f *siteFiles) convert(cmd *cobra.Command, args []string, to string) error 
 	for _, p := range lost {
 		fmt.Fprintf(notes, "%v\n", p)
 	}
-	_, err = cmd.OutOrStdout().Write(b.Bytes())
-	return err
+	if _, err := cmd.OutOrStdout().Write(b.Bytes()); err != nil {
+		return err
+	}
+	if config.Errors(lost) {
+		return errors.New("what was written is not all good; mend the lines that are named")
+	}
+	return nil
 }

@@ -138,7 +138,7 @@ func (p plan) was(k lvs.Key) (lvs.Entry, bool) {
 func goes(v ldirector.Virtual, addr netip.AddrPort) string {
 	for _, m := range v.Members {
 		if m.Destination.Addr == addr && m.Off {
-			return "kept out by " + placeText(m.Source)
+			return "kept out by " + config.Place(m.Source)
 		}
 	}
 	return "in no file"
@@ -195,7 +195,7 @@ func (p plan) print(w io.Writer, colour bool) {
 	}
 	for _, c := range a.Changes {
 		sign, code := map[string]string{"add": "+", "edit": "~", "delete": "-"}[c.Op], map[string]string{"add": "32", "edit": "33", "delete": "31"}[c.Op]
-		place := placeText(ldirector.Source{File: c.File, Line: c.Line})
+		place := config.Place(ldirector.Source{File: c.File, Line: c.Line})
 		if place != "" {
 			place += ": "
 		}

@@ -159,3 +159,24 @@ func TestUndo(t *testing.T) {
 		t.Errorf("put back:\n%s", text)
 	}
 }
+
+// TestPrintColour: one colour for each sign, and none when nobody asked.
+func TestPrintColour(t *testing.T) {
+	p := planFor(siteOf(t, after), siteOf(t, before).Table(), true)
+	var plain, coloured strings.Builder
+	p.print(&plain, false)
+	p.print(&coloured, true)
+	if strings.Contains(plain.String(), "\x1b") {
+		t.Errorf("%q", plain.String())
+	}
+	signs := map[string]string{"\x1b[32m": "+ ", "\x1b[33m": "~ ", "\x1b[31m": "- "}
+	lines := strings.Split(strings.TrimSuffix(coloured.String(), "\n"), "\n")
+	for _, line := range lines {
+		if len(line) < 7 || signs[line[:5]] != line[5:7] || !strings.HasSuffix(line, "\x1b[0m") {
+			t.Errorf("%q", line)
+		}
+	}
+	if len(lines) != len(p.changes) {
+		t.Errorf("%d lines for %d changes", len(lines), len(p.changes))
+	}
+}

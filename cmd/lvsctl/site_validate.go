@@ -2,9 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +16,8 @@ import (
 	"github.com/lvsctl/lvsctl/config/lint"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/vrrp"
+	"github.com/lvsctl/lvsctl/vrrp/wire"
 )
 
 type validateOptions struct {
@@ -21,6 +26,7 @@ type validateOptions struct {
 	offline, strict bool
 	peers           []string
 	hosts           string
+	listen          time.Duration
 }
 
 func validateCommand() *cobra.Command {
@@ -48,7 +54,7 @@ interval or an address that is not the same makes two masters.
 The exit status is 0 without errors and 5 with some; --strict takes warnings for
 errors.`,
 		Example: `  lvsctl validate /etc/keepalived/keepalived.conf
-  lvsctl validate --online /etc/ha.d
+  lvsctl validate --online --listen 4s /etc/ha.d
   lvsctl validate keepalived.conf --peer lb2/keepalived.conf
   lvsctl validate --strict --json site.rules`,
 		GroupID: "own",
@@ -60,6 +66,9 @@ errors.`,
 			if o.online && o.offline {
 				return usage(cmd, fmt.Errorf("--online and --offline exclude each other"))
 			}
+			if o.listen != 0 && (!o.online || o.listen < 0 || o.listen > time.Minute) {
+				return usage(cmd, fmt.Errorf("--listen %v: it goes with --online, and for a minute at most", o.listen))
+			}
 			return o.run(cmd, args)
 		},
 	}
@@ -67,6 +76,7 @@ errors.`,
 	cmd.Flags().BoolVar(&o.offline, "offline", false, "look at nothing but the files; this is what happens anyway")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	cmd.Flags().StringSliceVar(&o.peers, "peer", nil, "`files` of the other director, to compare these with")
+	cmd.Flags().DurationVar(&o.listen, "listen", 0, "with --online: listen for this `time` (4s) to who speaks VRRP on the interfaces")
 	cmd.Flags().StringVar(&o.hosts, "hosts", "", "look at this hosts `file` too; with --online at /etc/hosts")
 	o.siteFiles.flags(cmd)
 	o.output.flags(cmd)
@@ -132,6 +142,13 @@ func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]li
 		all = append(all, lint.WithHost(l.Site, hostOf(have))...)
 		o.hosts = cmp.Or(o.hosts, "/etc/hosts")
 	}
+	if o.listen > 0 {
+		heard, err := listen(cmd.Context(), l.Site, o.listen)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lint.Listening(l.Site, heard)...)
+	}
 	if o.hosts != "" {
 		text, err := daemon.ReadFile(o.hosts, 0)
 		if err != nil {
@@ -141,6 +158,71 @@ func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]li
 	}
 	slices.SortStableFunc(all, func(a, b lint.Finding) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
 	return all, nil
+}
+
+// maxHeard bounds what is kept of a network that talks without end.
+const maxHeard = 10000
+
+// listen hears who speaks VRRP where the site's instances are.
+func listen(ctx context.Context, s config.Site, howLong time.Duration) ([]lint.Heard, error) {
+	ctx, cancel := context.WithTimeout(ctx, howLong)
+	defer cancel()
+	type ear struct {
+		link string
+		ipv6 bool
+	}
+	ears := map[ear]bool{}
+	heard := make(chan lint.Heard)
+	var listening sync.WaitGroup
+	for _, in := range s.Instances {
+		e := ear{in.Link, in.IPv6}
+		if ears[e] || in.Link == "" {
+			continue
+		}
+		ears[e] = true
+		socket, err := wire.Open(wire.Options{Link: e.link, IPv6: e.ipv6})
+		if err != nil {
+			return nil, fmt.Errorf("listening on %s: %w", e.link, err)
+		}
+		defer socket.Close()
+		if err := socket.Filter(allVRIDs()); err != nil {
+			return nil, fmt.Errorf("listening on %s: %w", e.link, err)
+		}
+		listening.Go(func() { hear(ctx, e.link, socket, heard) })
+	}
+	go func() {
+		listening.Wait()
+		close(heard)
+	}()
+	var all []lint.Heard
+	for h := range heard {
+		if len(all) < maxHeard {
+			all = append(all, h)
+		}
+	}
+	return all, nil
+}
+
+func hear(ctx context.Context, link string, from vrrp.Transport, to chan<- lint.Heard) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case a, open := <-from.Recv():
+			if !open {
+				return
+			}
+			to <- lint.Heard{Link: link, Advert: a}
+		}
+	}
+}
+
+func allVRIDs() []uint8 {
+	all := make([]uint8, 255)
+	for i := range all {
+		all[i] = uint8(i + 1)
+	}
+	return all
 }
 
 // unsaid leaves out what reading the file has said in its own words.

@@ -28,7 +28,8 @@ func TestUnitsAndCommandsAgree(t *testing.T) {
 			if err == nil {
 				err = cmd.ParseFlags(rest)
 			}
-			if err != nil || cmd.Name() != args[0] || cmd.Flags().NArg() > 0 {
+			path := strings.TrimPrefix(cmd.CommandPath(), "lvsctl ")
+			if err != nil || !strings.HasPrefix(found[1], path) || cmd.Flags().NArg() > 0 {
 				t.Errorf("%s: %s: %v", unit, found[0], err)
 			}
 		}
@@ -58,7 +59,9 @@ func TestSystemdTakesTheUnits(t *testing.T) {
 	put("lvsctl-ldirectord@web.cf.service", readUnit(t, "lvsctl-ldirectord@.service"))
 	put("ldirectord.service", "[Service]\nType=forking\nPIDFile=/run/ldirectord.ldirectord.pid\nExecStart=/bin/sh start\nExecStop=/bin/sh stop\nExecReload=/bin/sh reload\n")
 	put("ldirectord.service.d/lvsctl.conf", readUnit(t, "ldirectord.service.d-lvsctl.conf"))
-	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service"} {
+	put("lvsctl.service", readUnit(t, "lvsctl.service"))
+	put("lvsctl-realserver-run.service", readUnit(t, "lvsctl-realserver-run.service"))
+	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "lvsctl.service", "lvsctl-realserver-run.service"} {
 		out, err := exec.Command(analyze, "--man=no", "verify", filepath.Join(dir, unit)).CombinedOutput()
 		// It has opinions on units of this machine, too.
 		if err != nil || regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(dir)).Match(out) {

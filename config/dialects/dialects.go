@@ -70,7 +70,7 @@ func table() []dialect {
 	return []dialect{
 		{name: "rules", marks: marksRules, read: readRules, write: rules.Write},
 		{name: "ldirectord", marks: marksLdirectord, read: readLdirectord, write: ldirectord.Write, looks: []string{"forward-port", "real-twice"}},
-		{name: "keepalived", marks: marksKeepalived, read: readKeepalived, looks: []string{"real-twice"}},
+		{name: "keepalived", marks: marksKeepalived, read: readKeepalived, write: keepalived.Write, looks: []string{"forward-port", "real-twice"}},
 		{name: haCf, marks: marksHaCf},
 		{name: haresources, marks: marksHaresources, looks: []string{"vip-twice"}},
 		{name: authkeys, marks: marksAuthkeys},
@@ -112,7 +112,8 @@ func Targets() []string {
 }
 
 // Translate writes a site in a dialect. The problems say what that dialect could
-// not say: they come from reading again what was written.
+// not say: they come from reading again what was written. An error among them is
+// a line that the dialect has words for and does not take.
 func Translate(w io.Writer, target string, s config.Site) ([]config.Problem, error) {
 	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == target && d.write != nil })
 	if i < 0 {
@@ -123,11 +124,13 @@ func Translate(w io.Writer, target string, s config.Site) ([]config.Problem, err
 	if err := d.write(&b, s); err != nil {
 		return nil, err
 	}
-	again := d.read(context.Background(), text{name: "what was written", data: b.Bytes()}, Host{})
+	again := d.read(context.Background(), text{data: b.Bytes()}, Host{})
 	lost := config.Lost(s, again.site)
 	for _, p := range again.problems {
 		if p.Severity == config.Error {
-			return nil, fmt.Errorf("what was written cannot be read: %v", p)
+			p.Text = fmt.Sprintf("line %d of what is written is not taken: %s", p.Line, p.Text)
+			p.File, p.Line = "", 0
+			lost = append(lost, p)
 		}
 	}
 	_, err := w.Write(b.Bytes())
@@ -164,7 +167,11 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
-	return part{site: f.Site(), problems: problems}
+	p := part{site: f.Site(), problems: problems}
+	if len(f.Globals().Mail.To) > 0 {
+		p.outside = append(p.outside, config.Problem{File: t.name, Severity: config.Warning, Text: "notification_email and the rest about mail is left out"})
+	}
+	return p
 }
 
 var daemonSettings = []string{"autoreload", "callback", "execute", "logfile", "maintenancedir", "supervised"}

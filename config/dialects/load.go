@@ -44,7 +44,8 @@ var ErrDialect = errors.New("its content does not tell what it is")
 
 // Load reads files and folders into one site. Of a folder it reads ha.cf,
 // haresources, authkeys and the configurations of ldirectord that these name,
-// and otherwise every *.cf, *.conf and *.rules. What is wrong in a file is among
+// and otherwise every *.cf, *.conf and *.rules; but of *.conf keepalived.conf
+// alone if it is there, as it includes what belongs to it. What is wrong in a file is among
 // the problems; an error says that one cannot be read at all.
 func Load(ctx context.Context, paths []string, opt Options) (*Loaded, error) {
 	if opt.Dialect != "" && !slices.Contains(Names(), opt.Dialect) {
@@ -164,14 +165,31 @@ func inFolder(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	main := isFile(filepath.Join(name, mainConf))
 	for _, e := range entries {
-		ext := filepath.Ext(e.Name())
 		full := filepath.Join(name, e.Name())
-		if e.Name()[0] != '.' && (ext == ".cf" || ext == ".conf" || ext == ".rules") && isFile(full) {
+		if wanted(e.Name(), main) && isFile(full) {
 			names = append(names, full)
 		}
 	}
 	return names, nil
+}
+
+const mainConf = "keepalived.conf"
+
+// wanted tells by its name whether a file of a folder is read. main says that the
+// folder has a keepalived.conf.
+func wanted(name string, main bool) bool {
+	if name[0] == '.' {
+		return false
+	}
+	switch filepath.Ext(name) {
+	case ".cf", ".rules":
+		return true
+	case ".conf":
+		return !main || name == mainConf
+	}
+	return false
 }
 
 func isFile(name string) bool {

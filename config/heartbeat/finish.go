@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lvsctl/lvsctl/config"
 )
 
 // authkeys reads "auth N" and the line of key N.
@@ -34,7 +36,7 @@ func (p *parser) authkeys(f File) {
 	case chosen == "":
 		p.wrong("no line chooses a key", "write auth 1")
 	case !ok:
-		p.wrong(fmt.Sprintf("auth %s: there is no such key", short(chosen)), "add the line \""+chosen+" sha1 KEY\"")
+		p.wrong(fmt.Sprintf("auth %s: there is no such key", config.Quote(chosen)), "add the line \""+chosen+" sha1 KEY\"")
 	default:
 		p.c.Auth = a
 	}
@@ -42,13 +44,13 @@ func (p *parser) authkeys(f File) {
 
 func (p *parser) key(keys map[string]Auth, words []string) {
 	if len(words) < 2 || strings.Trim(words[0], "0123456789") != "" {
-		p.wrong("not a key: "+short(words[0]), "write NUMBER sha1 KEY")
+		p.wrong("not a key: "+config.Quote(words[0]), "write NUMBER sha1 KEY")
 		return
 	}
 	a := Auth{Method: strings.ToLower(words[1]), Key: strings.Join(words[2:], " "), Source: p.at()}
 	switch {
 	case a.Method != "crc" && a.Method != "md5" && a.Method != "sha1":
-		p.wrong(fmt.Sprintf("%s: no such method", short(words[1])), "the methods are crc, md5 and sha1")
+		p.wrong(fmt.Sprintf("%s: no such method", config.Quote(words[1])), "the methods are crc, md5 and sha1")
 	case a.Method != "crc" && a.Key == "":
 		p.wrong("key "+words[0]+": the key is missing", "write "+words[0]+" "+a.Method+" KEY")
 	case a.Method != "crc" && len(words) > 3:

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -107,7 +108,7 @@ func (p *parser) haCf(f File) {
 		d, ok := known[name]
 		switch {
 		case !ok:
-			p.warn(fmt.Sprintf("%s: no such directive is known, and nothing is done about it", short(words[0])), didYouMean(name, known))
+			p.warn(fmt.Sprintf("%s: no such directive is known, and nothing is done about it", config.Quote(words[0])), config.DidYouMean(name, slices.Sorted(maps.Keys(known))))
 		case len(words)-1 < d.least:
 			p.wrong(fmt.Sprintf("%s: too few words: %d, and it takes %d", name, len(words)-1, d.least), "")
 		default:
@@ -115,26 +116,6 @@ func (p *parser) haCf(f File) {
 			d.read(p, words[1:])
 		}
 	})
-}
-
-func short(s string) string {
-	if len(s) > 40 {
-		s = s[:40] + "..."
-	}
-	return strconv.Quote(s)
-}
-
-func didYouMean(name string, known map[string]directive) string {
-	var near []string
-	for k := range known {
-		if len(name) > 3 && (strings.HasPrefix(k, name[:3]) || strings.HasSuffix(k, name[len(name)-3:])) {
-			near = append(near, k)
-		}
-	}
-	if len(near) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %q?", slices.Min(near))
 }
 
 func without(why, hint string) func(*parser, []string) {
@@ -149,7 +130,7 @@ func interval(field func(*Cluster) *time.Duration) func(*parser, []string) {
 	return func(p *parser, words []string) {
 		d, err := readTime(words[0])
 		if err != nil {
-			p.wrong(fmt.Sprintf("%s is no time: %v", short(words[0]), err), "write 2 for seconds, or 200ms")
+			p.wrong(fmt.Sprintf("%s is no time: %v", config.Quote(words[0]), err), "write 2 for seconds, or 200ms")
 			return
 		}
 		*field(p.c) = d
@@ -201,7 +182,7 @@ func (p *parser) autoFailback(words []string) {
 		p.c.AutoFailback = true
 		p.warn("auto_failback legacy is taken as on", "write on, or off")
 	default:
-		p.wrong(fmt.Sprintf("auto_failback %s: it is on or off", short(words[0])), "")
+		p.wrong(fmt.Sprintf("auto_failback %s: it is on or off", config.Quote(words[0])), "")
 	}
 }
 
@@ -220,7 +201,7 @@ func (p *parser) mcast(words []string) {
 func (p *parser) ucast(words []string) {
 	a, err := netip.ParseAddr(words[1])
 	if err != nil {
-		p.wrong(fmt.Sprintf("ucast: %s is no address", short(words[1])), "write ucast INTERFACE ADDRESS")
+		p.wrong(fmt.Sprintf("ucast: %s is no address", config.Quote(words[1])), "write ucast INTERFACE ADDRESS")
 		return
 	}
 	p.c.Media = append(p.c.Media, Medium{Kind: "ucast", Link: words[0], Addr: a.Unmap(), Source: p.at()})
@@ -239,7 +220,7 @@ func (p *parser) pingGroup(words []string) {
 func (p *parser) addPing(ping Ping) {
 	for _, a := range ping.Addrs {
 		if strings.HasPrefix(a, "-") {
-			p.wrong(fmt.Sprintf("ping: %s is no host", short(a)), "")
+			p.wrong(fmt.Sprintf("ping: %s is no host", config.Quote(a)), "")
 			return
 		}
 	}

@@ -63,7 +63,7 @@ func (p *parser) resource(g *Group, w string) {
 	script, rest, some := strings.Cut(w, "::")
 	switch {
 	case script == "":
-		p.wrong(fmt.Sprintf("%s: no script is named", short(w)), "write SCRIPT::ARGUMENT")
+		p.wrong(fmt.Sprintf("%s: no script is named", config.Quote(w)), "write SCRIPT::ARGUMENT")
 	case slices.Contains(addressScripts, script) && !some:
 		p.wrong(script+": an address belongs behind it", "write "+script+"::ADDRESS/PREFIX/INTERFACE")
 	case slices.Contains(addressScripts, script):
@@ -91,7 +91,7 @@ func (p *parser) address(g *Group, s string) {
 	parts := strings.Split(s, "/")
 	ip, err := netip.ParseAddr(parts[0])
 	if err != nil || ip.Zone() != "" {
-		p.wrong(fmt.Sprintf("%s is no address", short(parts[0])), "write ADDRESS/PREFIX/INTERFACE")
+		p.wrong(fmt.Sprintf("%s is no address", config.Quote(parts[0])), "write ADDRESS/PREFIX/INTERFACE")
 		return
 	}
 	ip = ip.Unmap()
@@ -99,7 +99,7 @@ func (p *parser) address(g *Group, s string) {
 	bits := ip.BitLen()
 	if len(parts) > 1 {
 		if bits, err = prefixLength(ip, parts[1]); err != nil {
-			p.wrong(fmt.Sprintf("%s: the prefix %s %v", short(s), short(parts[1]), err), "write it as 24, or leave all of it out")
+			p.wrong(fmt.Sprintf("%s: the prefix %s %v", config.Quote(s), config.Quote(parts[1]), err), "write it as 24, or leave all of it out")
 			return
 		}
 	}
@@ -111,17 +111,17 @@ func (p *parser) address(g *Group, s string) {
 	}
 	if len(rest) > 0 {
 		if a.Broadcast, err = netip.ParseAddr(rest[0]); err != nil || !a.Broadcast.Is4() || !ip.Is4() {
-			p.wrong(fmt.Sprintf("%s: %s is no broadcast address", short(s), short(rest[0])), "write ADDRESS/PREFIX/INTERFACE/BROADCAST")
+			p.wrong(fmt.Sprintf("%s: %s is no broadcast address", config.Quote(s), config.Quote(rest[0])), "write ADDRESS/PREFIX/INTERFACE/BROADCAST")
 			return
 		}
 		rest = rest[1:]
 	}
 	if len(rest) > 0 {
-		p.wrong(fmt.Sprintf("%s: nothing belongs behind the broadcast address", short(s)), "")
+		p.wrong(fmt.Sprintf("%s: nothing belongs behind the broadcast address", config.Quote(s)), "")
 		return
 	}
 	if wrong := badLink(a.Link); wrong != "" {
-		p.wrong(fmt.Sprintf("%s: %s", short(s), wrong), "write ADDRESS/PREFIX/INTERFACE")
+		p.wrong(fmt.Sprintf("%s: %s", config.Quote(s), wrong), "write ADDRESS/PREFIX/INTERFACE")
 		return
 	}
 	p.add(g, a)
@@ -170,7 +170,7 @@ func badLink(name string) string {
 	case len(name) > 15:
 		return "the interface's name is longer than 15 bytes"
 	case strings.ContainsAny(name, "/ \t") || name == "." || name == "..":
-		return fmt.Sprintf("%s is no name of an interface", short(name))
+		return fmt.Sprintf("%s is no name of an interface", config.Quote(name))
 	}
 	return ""
 }

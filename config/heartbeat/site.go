@@ -201,7 +201,7 @@ func (c *Cluster) script(ping Ping) config.Script {
 		words = []string{"ping", "-c", "1", "-W", strconv.Itoa(wait), ping.Addrs[0]}
 	}
 	return config.Script{
-		Name:     "ping " + ping.Name,
+		Name:     "ping-" + ping.Name,
 		Command:  config.Command{Words: words, Source: ping.Source},
 		Interval: max(c.Keepalive, time.Second),
 		Timeout:  time.Duration(wait*len(ping.Addrs)+1) * time.Second,

@@ -435,6 +435,9 @@ func (f *form) negotiates(spec check.Spec) netip.AddrPort {
 	switch p := spec.Probe.(type) {
 	case check.HTTP:
 		f.service, f.request, f.receive, f.host = secure("http", p.Secure), p.Target, p.Receive, p.Host
+		if f.host == p.Addr.String() {
+			f.host = "" // each server has its own, and without a word it is the address
+		}
 		if p.Proxy {
 			f.service = "http_proxy"
 		}

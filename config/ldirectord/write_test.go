@@ -68,9 +68,9 @@ func TestWriteSaysWhatItLoses(t *testing.T) {
 		Probe: check.HTTP{Addr: at("10.0.0.11:80"), Method: "GET", Target: "/", Digest: "abc"}})}
 	sctp := ldirector.Virtual{Service: lvs.NewService(lvs.At(lvs.SCTP, at("10.0.0.1:80")), "wlc"), Source: ldirector.Source{File: "k.conf", Line: 20}}
 	text, lost := written(t, config.Site{Virtuals: []ldirector.Virtual{v, sctp}})
-	want := `k.conf:1: TCP 10.0.0.1:80: policy quorum 3 is lost
+	want := `k.conf:1: TCP 10.0.0.1:80: policy quorum 3 is lost, it becomes 1
 k.conf:7: TCP 10.0.0.1:80: the check's interval 1.5s is lost, it becomes 2s
-k.conf:7: TCP 10.0.0.1:80: the check's retry delay 3s is lost
+k.conf:7: TCP 10.0.0.1:80: the check's retry delay 3s is lost, it becomes 2s
 k.conf:7: TCP 10.0.0.1:80: http: digest "abc" is lost
 k.conf:20: SCTP 10.0.0.1:80 is left out
 `

@@ -116,11 +116,3 @@ func rules() []rule {
 
 // adder adds a rule to the list.
 type adder func(k Kind, severity config.Severity, name, says string, look func(*look))
-
-// place names another place in a text.
-func place(s ldirector.Source) string {
-	if s.Line == 0 {
-		return s.File
-	}
-	return fmt.Sprintf("%s:%d", s.File, s.Line)
-}

@@ -285,7 +285,7 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{"hosts-twice", "hosts-order"}
+	names := []string{"hosts-twice", "hosts-order", foreign.Name, unequal.Name}
 	for _, r := range Rules() {
 		names = append(names, r.Name)
 	}

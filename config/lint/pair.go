@@ -52,7 +52,7 @@ func peerMissing(l *look) {
 		hint := "give it to both"
 		for _, o := range l.peer.Instances {
 			if slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return slices.Contains(in.Addrs, a) }) {
-				hint = "write the same number in both: there " + place(o.Origin) + " has the address"
+				hint = "write the same number in both: there " + config.Place(o.Origin) + " has the address"
 			}
 		}
 		l.say(in.Origin, hint, "the other director has no virtual router %d", in.VRID)
@@ -66,7 +66,7 @@ func peerAddresses(l *look) {
 		slices.SortFunc(b, netip.Addr.Compare)
 		if !slices.Equal(a, b) {
 			l.say(p.ours.Origin, "write the same addresses in both", "virtual router %d has the addresses %v here and %v at %s: each drops the other's adverts, and both are master",
-				p.ours.VRID, a, b, place(p.theirs.Origin))
+				p.ours.VRID, a, b, config.Place(p.theirs.Origin))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func peerAdvert(l *look) {
 	for _, p := range l.pairs() {
 		a, b := p.ours, p.theirs
 		say := func(what string, ours, theirs any) {
-			l.say(a.Origin, "write the same in both", "virtual router %d: %s %v here, %v at %s: each drops the other's adverts, and both are master", a.VRID, what, ours, theirs, place(b.Origin))
+			l.say(a.Origin, "write the same in both", "virtual router %d: %s %v here, %v at %s: each drops the other's adverts, and both are master", a.VRID, what, ours, theirs, config.Place(b.Origin))
 		}
 		switch {
 		case a.Version != b.Version:
@@ -85,7 +85,7 @@ func peerAdvert(l *look) {
 		case (a.Password == "") != (b.Password == ""):
 			say("a password is", a.Password != "", b.Password != "")
 		case a.Password != b.Password:
-			l.say(a.Origin, "write the same in both", "virtual router %d: the passwords differ from those at %s: each drops the other's adverts, and both are master", a.VRID, place(b.Origin))
+			l.say(a.Origin, "write the same in both", "virtual router %d: the passwords differ from those at %s: each drops the other's adverts, and both are master", a.VRID, config.Place(b.Origin))
 		case (len(a.Peers) == 0) != (len(b.Peers) == 0):
 			say("unicast is", len(a.Peers) > 0, len(b.Peers) > 0)
 		}
@@ -96,7 +96,7 @@ func peerSource(l *look) {
 	for _, p := range l.pairs() {
 		if p.ours.Source.IsValid() && p.ours.Source == p.theirs.Source {
 			l.say(p.ours.Origin, "write each director's own address, or leave it out", "virtual router %d: both directors have the source address %v (%s)",
-				p.ours.VRID, p.ours.Source, place(p.theirs.Origin))
+				p.ours.VRID, p.ours.Source, config.Place(p.theirs.Origin))
 		}
 	}
 }
@@ -105,7 +105,7 @@ func peerPriority(l *look) {
 	for _, p := range l.pairs() {
 		if p.ours.Priority == p.theirs.Priority && !(p.ours.NoPreempt && p.theirs.NoPreempt) {
 			l.say(p.ours.Origin, "give the one that is to be master more", "virtual router %d: both directors have priority %d, so their addresses decide (%s)",
-				p.ours.VRID, p.ours.Priority, place(p.theirs.Origin))
+				p.ours.VRID, p.ours.Priority, config.Place(p.theirs.Origin))
 		}
 	}
 }
@@ -113,7 +113,7 @@ func peerPriority(l *look) {
 func peerMaster(l *look) {
 	for _, p := range l.pairs() {
 		if p.ours.StartMaster && p.theirs.StartMaster {
-			l.say(p.ours.Origin, "write state BACKUP in the one of lower priority", "virtual router %d: both directors have state MASTER (%s)", p.ours.VRID, place(p.theirs.Origin))
+			l.say(p.ours.Origin, "write state BACKUP in the one of lower priority", "virtual router %d: both directors have state MASTER (%s)", p.ours.VRID, config.Place(p.theirs.Origin))
 		}
 	}
 }

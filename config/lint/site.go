@@ -49,7 +49,7 @@ func vridClash(l *look) {
 		r := router{in.Link, in.VRID, in.IPv6}
 		if was, twice := seen[r]; twice {
 			l.say(in.Origin, "give one of them another virtual_router_id, on all directors",
-				"instance %s has VRID %d on %s, and so has %s at %s", in.Name, in.VRID, in.Link, was.Name, place(was.Origin))
+				"instance %s has VRID %d on %s, and so has %s at %s", in.Name, in.VRID, in.Link, was.Name, config.Place(was.Origin))
 			continue
 		}
 		seen[r] = in
@@ -62,9 +62,9 @@ func vipTwice(l *look) {
 		ip := h.address.Prefix.Addr()
 		if was, twice := seen[ip]; twice && was.instance != h.instance {
 			l.say(h.address.Source, "two masters would both answer for it; leave it to one of them",
-				"%v is in instance %s, and in %s at %s", ip, h.instance, was.instance, place(was.address.Source))
+				"%v is in instance %s, and in %s at %s", ip, h.instance, was.instance, config.Place(was.address.Source))
 		} else if twice {
-			l.say(h.address.Source, "remove one", "%v is in instance %s already, at %s", ip, h.instance, place(was.address.Source))
+			l.say(h.address.Source, "remove one", "%v is in instance %s already, at %s", ip, h.instance, config.Place(was.address.Source))
 		} else {
 			seen[ip] = h
 		}
@@ -220,7 +220,7 @@ func maskDiffers(l *look) {
 		for _, was := range all[:i] {
 			p, q := h.address.Prefix, was.address.Prefix
 			if h.link == was.link && p.Bits() != q.Bits() && !p.IsSingleIP() && !q.IsSingleIP() && p.Overlaps(q) {
-				l.say(h.address.Source, "give both the network's mask, or /32", "%v and %v at %s are of one network and have different masks", p, q, place(was.address.Source))
+				l.say(h.address.Source, "give both the network's mask, or /32", "%v and %v at %s are of one network and have different masks", p, q, config.Place(was.address.Source))
 				break
 			}
 		}
@@ -254,32 +254,38 @@ func unraised(s config.Site) []ldirector.Virtual {
 	return vs
 }
 
-// idle is an address of another file that no service is on.
-func idle(s config.Site, file string) (held, bool) {
+// idle are the addresses that no service is on.
+func idle(s config.Site) []held {
 	used := map[netip.Addr]bool{}
 	for _, v := range s.Virtuals {
 		used[v.Service.Addr.Addr()] = true
 	}
-	for _, h := range holds(s) {
-		if !used[h.address.Prefix.Addr()] && h.address.Source.File != file {
-			return h, true
-		}
+	return slices.DeleteFunc(holds(s), func(h held) bool { return used[h.address.Prefix.Addr()] })
+}
+
+// elsewhere is the first of some addresses that is in another file.
+func elsewhere(all []held, file string) (held, bool) {
+	i := slices.IndexFunc(all, func(h held) bool { return h.address.Source.File != file })
+	if i < 0 {
+		return held{}, false
 	}
-	return held{}, false
+	return all[i], true
 }
 
 func vipDiffers(l *look) {
+	idle := idle(l.site)
 	for _, v := range unraised(l.site) {
-		if h, ok := idle(l.site, v.Source.File); ok {
+		if h, ok := elsewhere(idle, v.Source.File); ok {
 			l.say(v.Source, "write the same address in both", "the service is on %v, and %s raises %v",
-				v.Service.Addr.Addr(), place(h.address.Source), h.address.Prefix.Addr())
+				v.Service.Addr.Addr(), config.Place(h.address.Source), h.address.Prefix.Addr())
 		}
 	}
 }
 
 func vipNowhere(l *look) {
+	idle := idle(l.site)
 	for _, v := range unraised(l.site) {
-		if _, elsewhere := idle(l.site, v.Source.File); !elsewhere {
+		if _, other := elsewhere(idle, v.Source.File); !other {
 			l.say(v.Source, "add it to a virtual_ipaddress, or to haresources, if it is to move with the master",
 				"no virtual router raises %v", v.Service.Addr.Addr())
 		}
@@ -317,7 +323,7 @@ func realTwice(l *look) {
 		seen := map[netip.AddrPort]ldirector.Member{}
 		for _, m := range v.Members {
 			if was, twice := seen[m.Destination.Addr]; twice {
-				l.say(m.Source, "remove one; to give it more, raise its weight", "server %v is in this service already, at %s", m.Destination.Addr, place(was.Source))
+				l.say(m.Source, "remove one; to give it more, raise its weight", "server %v is in this service already, at %s", m.Destination.Addr, config.Place(was.Source))
 			}
 			seen[m.Destination.Addr] = m
 		}
@@ -405,7 +411,7 @@ func fallbackIsReal(l *look) {
 		for _, m := range v.Members {
 			if v.Fallback != nil && m.Destination.Addr == v.Fallback.Addr {
 				l.say(v.Source, "choose another fallback", "%v: the fallback %v is a real server too (%s), and down when it is needed",
-					v.Service.Key, v.Fallback.Addr, place(m.Source))
+					v.Service.Key, v.Fallback.Addr, config.Place(m.Source))
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -47,7 +48,13 @@ func Parse(name string, text []byte, opt Options) (config.Site, []config.Problem
 
 // Write writes the table that a site has while all servers are well, as
 // ipvsadm -S -n would and ipvsadm -R reads.
-func Write(w io.Writer, s config.Site) error { return ipvsadm.Save(w, s.Table()) }
+// What it would refuse is left out: all ports without persistence.
+func Write(w io.Writer, s config.Site) error {
+	t := slices.DeleteFunc(s.Table(), func(e lvs.Entry) bool {
+		return e.Mark == 0 && e.Addr.Port() == 0 && e.Flags&lvs.Persistent == 0
+	})
+	return ipvsadm.Save(w, t)
+}
 
 type reader struct {
 	name     string

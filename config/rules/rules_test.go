@@ -90,8 +90,7 @@ stop)
 	/sbin/ipvsadm -C
 esac
 `, `r:5: warning: a shell script: its ipvsadm lines are read, 7 others from here on are not; loops and conditions are not followed; run the script and save the table with ipvsadm -S -n if it has any
-r:12: error: the value of $RIP2 is not known; write the value itself
-r:12: error: illegal real server address[:port] specified
+r:12: error: the value of $RIP2 is not known, so the line is left out; write the value itself
 `, "-A -t 10.0.0.1:80 -s rr -p 600\n-a -t 10.0.0.1:80 -r 10.0.0.11:80 -g -w 1\n"},
 }
 

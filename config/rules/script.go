@@ -64,14 +64,19 @@ func isIpvsadm(line string, vars map[string]string) bool {
 // what is behind the command removed.
 func (r *reader) command(n int, line string, vars map[string]string) string {
 	_, line, _ = strings.Cut(line, " ")
+	unknown := false
 	line = variable.ReplaceAllStringFunc(line, func(ref string) string {
 		name := strings.Trim(ref, "${}")
 		value, ok := vars[name]
 		if !ok {
-			r.problem(n, config.Error, fmt.Sprintf("the value of %s is not known", ref), "write the value itself")
+			unknown = true
+			r.problem(n, config.Error, fmt.Sprintf("the value of %s is not known, so the line is left out", ref), "write the value itself")
 		}
 		return value
 	})
+	if unknown {
+		return ""
+	}
 	if i := strings.IndexAny(line, ";|&<>"); i >= 0 {
 		line = line[:i]
 	}

@@ -21,7 +21,7 @@ func (c *cluster) tableFaults() []fault {
 		{rule: "unreachable", on: d, make: "ipvsadm -a " + service4 + " -r 10.99.0.1 -g", undo: "ipvsadm -d " + service4 + " -r 10.99.0.1"},
 		{rule: "dr-routed", on: d, own: true, make: "ip route add 10.99.0.0/24 via 192.168.1.12; ipvsadm -a " + service4 + " -r 10.99.0.1 -g",
 			undo: "ipvsadm -d " + service4 + " -r 10.99.0.1; ip route del 10.99.0.0/24"},
-		{rule: "dr-port", quick: true, on: d, own: true, before: c.otherPort, undo: "ipvsadm -d " + service4 + " -r 192.168.1.13:80"},
+		{rule: "dr-port", on: d, own: true, before: c.otherPort, undo: "ipvsadm -d " + service4 + " -r 192.168.1.13:80"},
 		{rule: "mark-unset", on: d, make: "ipvsadm -A -f 7 -s rr; ipvsadm -a -f 7 -r 192.168.1.11 -g", undo: "ipvsadm -D -f 7"},
 		{rule: "backup-loops", quick: true, on: c.r2, own: true, make: "ipvsadm -A " + service4 + " -s rr; ipvsadm -a " + service4 + " -r 192.168.1.11 -g"},
 		{rule: "scheduler-missing", on: d, undo: "rm /etc/ha.d/ldirectord.cf", before: func() {
@@ -42,7 +42,7 @@ func (c *cluster) addressFaults() []fault {
 		{rule: "vip-nowhere", on: d, own: true, undo: "ipvsadm -D -t 192.168.1.150:80; ip addr del 192.168.1.150/32 dev eth0",
 			make: "ipvsadm -A -t 192.168.1.150:80 -s rr; ipvsadm -a -t 192.168.1.150:80 -r 192.168.1.11 -g"},
 		{rule: "vip-duplicate", on: d, before: onClient("ip addr add " + vip4 + "/32 dev eth0"), after: onClient("ip addr del " + vip4 + "/32 dev eth0; ip neigh flush all")},
-		{rule: "vip-source", quick: true, on: d, own: true, make: "ip route replace 192.168.1.0/24 dev eth0 proto kernel scope link src " + vip4},
+		{rule: "vip-source", on: d, own: true, make: "ip route replace 192.168.1.0/24 dev eth0 proto kernel scope link src " + vip4},
 		{rule: "vip-source", on: d, own: true, make: "ip -6 addr change " + vip6 + "/128 dev eth0 preferred_lft forever"},
 		{rule: "director-rp-filter", on: d, own: true, undo: "sysctl -qw net.ipv4.conf.eth0.rp_filter=0; ip addr del 172.31.0.1/24 dev br9",
 			make: "ip addr add 172.31.0.1/24 dev br9; ip route add default via 172.31.0.2; sysctl -qw net.ipv4.conf.eth0.rp_filter=1"},

@@ -31,7 +31,7 @@ func (c *cluster) realServerFaults() []fault {
 	return []fault{
 		{rule: "arp-ignore", quick: true, on: c.r1, make: loud, own: true, after: forget},
 		{rule: "server-answers", quick: true, on: c.director, before: onR1(loud), after: onR1(quiet)},
-		{rule: "many-answer", quick: true, on: c.client, args: []string{"--probe-arp", vip4}, before: onR1(loud), after: func() { onR1(quiet)(); forget() }},
+		{rule: "many-answer", on: c.client, args: []string{"--probe-arp", vip4}, before: onR1(loud), after: func() { onR1(quiet)(); forget() }},
 		{rule: "arp-announce", on: c.r1, make: "sysctl -qw net.ipv4.conf.all.arp_announce=0", own: true},
 		{rule: "vip-missing", on: c.r1, make: "ip addr del " + vip4 + "/32 dev lo", own: true},
 		{rule: "vip-on-wire", quick: true, on: c.r1, make: "ip addr del " + vip4 + "/32 dev lo; ip addr add " + vip4 + "/32 dev eth0", own: true, after: forget},

@@ -3,11 +3,15 @@ package inlab
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
+	"github.com/lvsctl/lvsctl/vrrp"
+	"github.com/lvsctl/lvsctl/vrrp/wire"
 )
 
 const (
@@ -139,4 +143,76 @@ func TestApplyTerminal(t *testing.T) {
 	p.Await("Enter keeps it", patience)
 	_ = p.Stop()
 	c.wantTable(siteAfter)
+}
+
+// TestValidateOnline: what only the host and its network can tell.
+func TestValidateOnline(t *testing.T) {
+	lab.Need(t)
+	c := newCluster(t)
+	c.director.WriteFile("/etc/hosts", "127.0.0.1 localhost\n10.1.0.2 lb1\n10.1.0.3 lb1\n", 0o644)
+	c.director.WriteFile("/etc/k.conf", `vrrp_instance VI_1 {
+    interface eth0
+    virtual_router_id 51
+    virtual_ipaddress {
+        10.1.0.1/24
+        10.7.0.1
+    }
+}
+virtual_server 10.1.0.1 80 {
+    protocol TCP
+    lvs_sched rr
+    lvs_method DR
+    real_server 10.2.0.1 80 { }
+    real_server 10.2.0.11 80 { }
+}
+`, 0o644)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.client.Do(func() { stranger(c.T, stop) })
+	}()
+	out, err := c.director.Try(lvsctl(), "validate", "--online", "--listen", "5s", "/etc/k.conf")
+	close(stop)
+	<-done
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 5 {
+		t.Errorf("validate: %v", err)
+	}
+	for _, want := range []string{
+		"/etc/k.conf:1: error: VRID 51 on eth0 is somebody else's: 10.1.0.9 speaks for 10.1.0.77; choose another virtual_router_id; nobody was heard with 52 [vrid-foreign]",
+		"/etc/k.conf:5: warning: 10.1.0.1 is this host's own address (10.1.0.1/24 on eth0); choose an address that no host has [vip-is-host]",
+		"/etc/k.conf:6: warning: 10.7.0.1 is in no network of eth0 (10.1.0.0/24): nobody there looks for it;",
+		"/etc/k.conf:13: warning: server 10.2.0.1 is this director: as backup it would balance what the master sends it, in a circle;",
+		"/etc/hosts:3: warning: lb1 is 10.1.0.3 here, and 10.1.0.2 on line 2;",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// stranger is another cluster that uses our number.
+func stranger(t *testing.T, stop <-chan struct{}) {
+	s, err := wire.Open(wire.Options{Link: "eth0"})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer s.Close()
+	beat := time.NewTicker(100 * time.Millisecond)
+	defer beat.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-beat.C:
+		}
+		err := s.Send(vrrp.Advert{Src: netip.MustParseAddr("10.1.0.9"), Dst: vrrp.GroupIPv4, TTL: 255, Version: 2, Type: 1,
+			VRID: 51, Priority: 200, Interval: time.Second, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.77")}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
 }

@@ -15,6 +15,8 @@
 //	start HOST CMD...                 run a program in the background
 //	get HOST URL                      request a page
 //	requests HOST URL N               request it N times, and count who answered
+//	traffic HOST URL EVERY            request it again and again from now on
+//	gap TEXT...                       how the traffic fared since the last gap; TEXT says what happened
 //	answer HOST ADDR TEXT...          a UDP server that answers TEXT
 //	ask HOST ADDR N                   ask it N times, from N ports, and count who answered
 //	await LIMIT PATTERN HOST CMD...   repeat a program until its output matches
@@ -45,7 +47,7 @@ import (
 )
 
 // Names are the names under which lvsctl stands in for other programs.
-var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord", "keepalived"}
+var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord", "keepalived", "hb_standby", "hb_takeover", "cl_status"}
 
 // Tools makes, in the empty folder dir, links by all its names to the lvsctl in
 // the folder bin. dir then goes first in the PATH of a story's hosts.
@@ -96,6 +98,8 @@ func params(tools, file string, v voice) testscript.Params {
 			"start":    command(start),
 			"get":      command(get),
 			"requests": command(requests),
+			"traffic":  command(traffic_),
+			"gap":      command(gap),
 			"answer":   command(answer),
 			"ask":      command(ask),
 			"await":    command(await),
@@ -119,8 +123,9 @@ type stage struct {
 	hosts   map[string]*lab.Host
 	bridges map[string]*lab.Bridge
 	servers map[string]*lab.Server // by host and address
-	last    string                 // output of the last command, for expect
-	held    int                    // expectations that held
+	traffic *traffic
+	last    string // output of the last command, for expect
+	held    int    // expectations that held
 }
 
 // Helper and Cleanup make the stage a lab.T.

@@ -1,0 +1,220 @@
+package dialects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lvsctl/lvsctl/config"
+)
+
+// TestDetect: small files of each dialect, and what only looks like one.
+func TestDetect(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"a", "-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -g -w 1\n", "rules"},
+		{"a", "ipvsadm -A -t 10.0.0.1:80\n", "rules"},
+		{"a", "#!/bin/sh\nVIP=10.0.0.1\ncase $1 in\nstart)\n/sbin/ipvsadm -C\n", "rules"},
+		{"a", "# a comment\nchecktimeout=3\nvirtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "ldirectord"},
+		{"a", "virtual = 10.0.0.1:80\n", "ldirectord"},
+		{"a", "! Configuration File for keepalived\nglobal_defs {\n   router_id LVS\n}\nvrrp_instance VI_1 {\n state MASTER\n}\n", "keepalived"},
+		{"a", "include conf.d/*.conf\n", "keepalived"},
+		{"a", "virtual_server 10.0.0.1 80 {\n}\n", "keepalived"},
+		{"a", "logfile /var/log/ha-log\nkeepalive 2\nnode a b\nbcast eth0\n", "ha.cf"},
+		{"a", "station3.example.com IPaddr::192.168.0.200/24/eth0 ldirectord httpd\n", "haresources"},
+		{"a", "primary 192.168.1.150/24/eth0/192.168.1.255 httpd\n", "haresources"},
+		{"a", "auth 1\n1 sha1 key\n", "authkeys"},
+		{"a", "auth 3\n#1 crc\n3 md5 Hello!\n", "authkeys"},
+		{"/x/haresources", "", "haresources"},
+		{"/x/keepalived.conf", "# nothing yet\n", "keepalived"},
+		{"/x/site.cf", "", "ldirectord"},
+		{"/x/prose", "It was a dark and stormy night.\n", ""},
+		{"/x/empty", "", ""},
+	} {
+		if got := detect(text{name: c.name, data: []byte(c.text)}); got != c.want {
+			t.Errorf("%q is taken for %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
+// folder writes files and returns where they are.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		full := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func load(t *testing.T, paths ...string) *Loaded {
+	t.Helper()
+	l, err := Load(context.Background(), paths, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestFolder: of heartbeat's folder what it names is read, of another one what
+// has a known ending.
+func TestFolder(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"ha.d/ha.cf": "node a b\nbcast eth0\n", "ha.d/haresources": "a 10.0.0.1/24/eth0 ldirectord::web.cf\n",
+		"ha.d/conf/web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "ha.d/ldirectord.cf": "nobody reads this",
+		"lvsctl/10-web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "lvsctl/20-vip.conf": "vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n",
+		"keepalived/keepalived.conf": "include vip.conf\n", "keepalived/vip.conf": "vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n",
+		"keepalived/web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n",
+		"lvsctl/notes.txt":  "nothing", "lvsctl/.hidden.cf": "nothing",
+	})
+	l := load(t, filepath.Join(dir, "ha.d"))
+	if names := readNames(l); names != "ha.cf haresources web.cf" {
+		t.Errorf("read %s", names)
+	}
+	if len(l.Site.Virtuals) != 1 || len(l.Site.ServeOn) != 1 || l.Site.ServeOn[0] != "a" || config.Errors(l.Problems) {
+		t.Errorf("%+v %v", l.Site, l.Problems)
+	}
+	l = load(t, filepath.Join(dir, "lvsctl"))
+	if names := readNames(l); names != "10-web.cf 20-vip.conf" || len(l.Site.Instances) != 1 || len(l.Site.Virtuals) != 1 {
+		t.Errorf("read %s: %v", names, l.Problems)
+	}
+	l = load(t, filepath.Join(dir, "keepalived"))
+	if names := readNames(l); names != "keepalived.conf web.cf" || len(l.Site.Instances) != 1 || config.Errors(l.Problems) {
+		t.Errorf("read %s: %v", names, l.Problems)
+	}
+	// Named by hand, the configuration counts in place of the one in haresources.
+	l = load(t, filepath.Join(dir, "ha.d"), filepath.Join(dir, "lvsctl/10-web.cf"))
+	if names := readNames(l); names != "ha.cf haresources 10-web.cf" {
+		t.Errorf("read %s", names)
+	}
+}
+
+func readNames(l *Loaded) string {
+	var names []string
+	for _, f := range l.Files {
+		names = append(names, filepath.Base(f.Name))
+	}
+	return strings.Join(names, " ")
+}
+
+// TestRefused: what cannot be read at all.
+func TestRefused(t *testing.T) {
+	dir := folder(t, map[string]string{"prose": "It was a dark night.\n", "empty/x": "", "a/ha.cf": "node a\nbcast eth0\n", "b/ha.cf": "node b\nbcast eth0\n"})
+	for _, paths := range [][]string{{"prose"}, {"nothing"}, {"empty"}, {"a", "b"}} {
+		for i := range paths {
+			paths[i] = filepath.Join(dir, paths[i])
+		}
+		if _, err := Load(context.Background(), paths, Options{}); err == nil {
+			t.Errorf("%v is read", paths)
+		}
+	}
+	if _, err := Load(context.Background(), []string{filepath.Join(dir, "prose")}, Options{}); !errors.Is(err, ErrDialect) {
+		t.Errorf("%v", err)
+	}
+	if _, err := Load(context.Background(), nil, Options{Dialect: "latin"}); err == nil {
+		t.Error("latin is a dialect")
+	}
+}
+
+// large is a site of a thousand services with nine servers each, in a dialect.
+func large(t testing.TB, dialect string) []byte {
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "-A -t 10.1.%d.%d:80 -s wrr\n", i/250, i%250)
+		for j := range 9 {
+			fmt.Fprintf(&b, "-a -t 10.1.%d.%d:80 -r 10.2.%d.%d:80 -g -w %d\n", i/250, i%250, j, i%250, j+1)
+		}
+	}
+	p := readRules(context.Background(), text{name: "large", data: []byte(b.String())}, Host{})
+	var out bytes.Buffer
+	lost, err := Translate(&out, dialect, p.site)
+	if err != nil || len(lost) > 0 {
+		t.Fatal(dialect, err, lost)
+	}
+	return out.Bytes()
+}
+
+// TestLarge: ten thousand lines and more of each dialect are read in well under a
+// second on an idle machine, and mean the same in all of them.
+func TestLarge(t *testing.T) {
+	want := ""
+	for _, dialect := range Targets() {
+		data := large(t, dialect)
+		file := filepath.Join(t.TempDir(), "large")
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		l := load(t, file)
+		took := time.Since(start)
+		t.Logf("%s: %d lines in %v", dialect, bytes.Count(data, []byte("\n")), took)
+		if took > 20*time.Second {
+			t.Errorf("%s: %v", dialect, took)
+		}
+		var b strings.Builder
+		if _, err := Translate(&b, "rules", l.Site); err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			want = b.String()
+		}
+		if b.String() != want || len(l.Site.Virtuals) != 1000 {
+			t.Errorf("%s means another table", dialect)
+		}
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for _, dialect := range Targets() {
+		b.Run(dialect, func(b *testing.B) {
+			data := large(b, dialect)
+			file := filepath.Join(b.TempDir(), "large")
+			if err := os.WriteFile(file, data, 0o644); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(bytes.Count(data, []byte("\n"))), "lines")
+			for b.Loop() {
+				if _, err := Load(context.Background(), []string{file}, Options{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// FuzzTranslate: whatever a file says, it can be written in every dialect, and
+// what is written can be read.
+func FuzzTranslate(f *testing.F) {
+	f.Add("virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate 1 \"a\", \"b\"\n\tservice=http\n\tfallback=127.0.0.1:80\n\tpersistent=600\n\tnetmask=255.255.255.0\n")
+	f.Add("virtual6=[fd00::1]:53\n\treal6=[fd00::2] ipip 0 l:1 u:5\n\tprotocol=udp\n\tservice=dns\n\trequest=\"x\"\n\treceive=\"y\"\n")
+	f.Add("vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1/24 dev eth0 label eth0:1\n}\nnotify_master \"/bin/x 'a b' \\\\\" root\n}\nvirtual_server fwmark 3 {\nlvs_sched sh\nreal_server 10.0.0.2 0 {\nMISC_CHECK {\nmisc_path \"/bin/y\"\n}\n}\n}\n")
+	f.Add("-A -t 10.0.0.1:80 -s sh -b sh-port -p 60 -M 255.255.0.0\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -i --tun-type gue --tun-port 6080\n")
+	f.Fuzz(func(t *testing.T, input string) {
+		for _, d := range table() {
+			if d.read == nil {
+				continue
+			}
+			p := d.read(context.Background(), text{name: "f", data: []byte(input)}, Host{})
+			if len(p.site.Virtuals)+len(p.site.Instances) == 0 {
+				continue
+			}
+			for _, target := range Targets() {
+				var b strings.Builder
+				if _, err := Translate(&b, target, p.site); err != nil {
+					t.Errorf("%s to %s: %v", d.name, target, err)
+				}
+			}
+		}
+	})
+}
