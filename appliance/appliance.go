@@ -45,6 +45,9 @@ type Options struct {
 	KeepHeld, KeepServices bool
 	// RealTime asks for real-time scheduling of the adverts.
 	RealTime bool
+	// Scripts are the folders in which the scripts of resources are looked for, in
+	// this order, before a systemd unit is.
+	Scripts []string
 }
 
 // ErrNotRunning is the answer to orders outside of Run.
@@ -84,6 +87,7 @@ type Appliance struct {
 	hooks    *hooks
 	tasks    sync.WaitGroup
 	thefts   map[string]*theft
+	services sync.WaitGroup // those that are being started or stopped
 }
 
 // line is what instances share a transport for.
@@ -98,6 +102,7 @@ type kept struct {
 	routes    *routes
 	door      *doorkeeper
 	sync      *switcher
+	resources *resources
 }
 
 // New is an Appliance that has not begun. Its Run must be called once.
@@ -151,9 +156,13 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	err := <-spoke
 	end()
 	<-looped
+	if err != nil {
+		err = a.sweep()
+	}
 	a.scripts.close()
 	a.probes.close()
 	a.tasks.Wait()
+	a.services.Wait()
 	err = errors.Join(err, a.restoreSysctls(), a.tell.close())
 	a.reports.box.close()
 	<-told
@@ -163,6 +172,40 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	a.reports.settle(patience)
 	a.hooks.settle(patience)
 	return err
+}
+
+// sweepPatience is for a kernel that is slow beyond all measure. An address that is
+// left behind answers for a master that is not there any more: that is worth a wait.
+const sweepPatience = 30 * time.Second
+
+// sweep drops what the speaker has given up on. It comes when the loop has ended.
+func (a *Appliance) sweep() error {
+	a.say(Warning, "not everything could be removed in time; trying for %v more", sweepPatience)
+	ctx, done := context.WithTimeout(context.Background(), sweepPatience)
+	defer done()
+	for {
+		err := a.dropAll(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (a *Appliance) dropAll(ctx context.Context) error {
+	var errs []error
+	for r, k := range a.kept {
+		for _, h := range []vrrp.Holder{k.routes, k.addresses} {
+			if err := h.Drop(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("instance %s: %v: %w", r.name, h, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Ready is closed when the first site is in force.
@@ -388,13 +431,14 @@ func (a *Appliance) keep(in *config.Instance) *kept {
 		routes:    &routes{host: a.o.Host, stays: &a.leaveAll},
 		door:      &doorkeeper{a.gate, name},
 		sync:      &switcher{a.syncs, name},
+		resources: newResources(finder{a.o.Scripts, runsSystemd}, say, &a.leaveAll, &a.services),
 	}
 }
 
 // use tells whether what is held has changed.
 func (k *kept) use(in *config.Instance) bool {
-	addresses, routes := k.addresses.use(in), k.routes.use(in)
-	return addresses || routes
+	addresses, routes, resources := k.addresses.use(in), k.routes.use(in), k.resources.use(in)
+	return addresses || routes || resources
 }
 
 // holders are what a master holds, in the order in which it is taken.
@@ -409,6 +453,9 @@ func (k *kept) holders(in *config.Instance, site *config.Site) []vrrp.Holder {
 	}
 	if slices.ContainsFunc(site.Sync, func(s config.Sync) bool { return s.Instance == in.Name }) {
 		all = append(all, k.sync)
+	}
+	if len(in.Resources) > 0 {
+		all = append(all, k.resources)
 	}
 	return all
 }

@@ -324,6 +324,28 @@ func TestPrograms(t *testing.T) {
 	})
 }
 
+// A kernel that does not remove addresses at first is asked again: none is left behind.
+func TestSlowEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		r := start(t, host, config.Site{Instances: []config.Instance{instance("VI_1", 51, "10.0.0.100/32", "10.0.0.101/32")}}, nil)
+		time.Sleep(5 * time.Second)
+		end := time.Now().Add(12 * time.Second)
+		host.mu.Lock()
+		host.refuse = func(s netif.Step) error {
+			if s.Op == netif.DelAddr && time.Now().Before(end) {
+				return &netif.StepError{Step: s, Err: syscall.EBUSY}
+			}
+			return nil
+		}
+		host.mu.Unlock()
+		r.stop()
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 1 {
+			t.Errorf("left: %v", l.Addrs)
+		}
+	})
+}
+
 func TestSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := newFakeHost()

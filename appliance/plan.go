@@ -78,8 +78,6 @@ func checkInstance(in *config.Instance) error {
 		return fmt.Errorf("instance %s: it has no interface", in.Name)
 	case in.VMAC != "":
 		return fmt.Errorf("instance %s: use_vmac is not supported: the addresses would be on %s with its own MAC address, which the file does not want; remove use_vmac, clients learn the place from the announcements", in.Name, in.Link)
-	case len(in.Resources) > 0:
-		return fmt.Errorf("instance %s: resource %s: resources are not supported", in.Name, in.Resources[0].Name)
 	case in.Multicast.IsValid() && in.Multicast != groupOf(in.IPv6):
 		return fmt.Errorf("instance %s: adverts to the multicast group %v are not supported, only to %v", in.Name, in.Multicast, groupOf(in.IPv6))
 	}

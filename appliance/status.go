@@ -42,10 +42,12 @@ type InstanceStatus struct {
 	Master         string `json:"master,omitempty"`
 	MasterPriority uint8  `json:"master_priority,omitempty"`
 
-	Addresses  []string       `json:"addresses"`
-	Holders    []HolderStatus `json:"holders"`
-	Tracked    []TrackStatus  `json:"tracked"`
-	Duplicates []Duplicate    `json:"duplicates,omitempty"`
+	Addresses []string       `json:"addresses"`
+	Holders   []HolderStatus `json:"holders"`
+	// Resources are the services that run where the instance is master.
+	Resources  []ResourceStatus `json:"resources,omitempty"`
+	Tracked    []TrackStatus    `json:"tracked"`
+	Duplicates []Duplicate      `json:"duplicates,omitempty"`
 
 	Counters Counters `json:"counters"`
 
@@ -89,6 +91,26 @@ type SyncStatus struct {
 	Error     string `json:"error,omitempty"`
 }
 
+// serve fills in what is known of the services: their holder has only given the
+// order.
+func (s *InstanceStatus) serve(h *resources) {
+	if h == nil {
+		return
+	}
+	var fault error
+	s.Resources, fault = h.status()
+	for i := range s.Holders {
+		one := &s.Holders[i]
+		if one.Name != h.String() {
+			continue
+		}
+		one.Taken = one.Taken && !slices.ContainsFunc(s.Resources, func(r ResourceStatus) bool { return r.State != stateRunning })
+		if one.Error == "" && fault != nil {
+			one.Error = strings.ReplaceAll(fault.Error(), "\n", "; ")
+		}
+	}
+}
+
 // Status tells everything about the instances, in the order of the site.
 func (a *Appliance) Status() ([]InstanceStatus, error) {
 	live, err := a.speaker.Status()
@@ -97,8 +119,12 @@ func (a *Appliance) Status() ([]InstanceStatus, error) {
 	}
 	var site config.Site
 	waiting, sources := map[string]string{}, map[string]netip.Addr{}
+	services := map[string]*resources{}
 	err = a.order(func() {
 		site = a.site
+		for r, k := range a.kept {
+			services[r.name] = k.resources
+		}
 		for k, v := range a.waiting {
 			waiting[k] = v
 		}
@@ -124,6 +150,7 @@ func (a *Appliance) Status() ([]InstanceStatus, error) {
 		case at >= 0:
 			s.fill(live[at])
 		}
+		s.serve(services[in.Name])
 		out = append(out, s)
 	}
 	return out, nil

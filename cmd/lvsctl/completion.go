@@ -15,7 +15,8 @@ func completionCommand(root *cobra.Command) *cobra.Command {
 		Short: "Print the completion script of a shell",
 		Long: `Completion prints a script for bash, zsh or fish. It completes commands, options,
 and what is alive: the services and real servers of the kernel's table, the servers
-of a running daemon. The peers' names (ipvsadm, ldirectord, keepalived) are completed as well.`,
+of a running daemon. The peers' names (ipvsadm, ldirectord, keepalived, hb_standby ...) are
+completed as well.`,
 		Example: `  lvsctl completion bash >/usr/share/bash-completion/completions/lvsctl
   source <(lvsctl completion zsh)
   lvsctl completion fish >~/.config/fish/completions/lvsctl.fish`,
@@ -64,7 +65,7 @@ __lvsctl_peer()
     COMP_POINT=${#COMP_LINE}
     __start_lvsctl
 }
-complete -o default -F __lvsctl_peer ipvsadm ldirectord keepalived
+complete -o default -F __lvsctl_peer ipvsadm ldirectord keepalived hb_standby hb_takeover cl_status
 `
 	zshPeers = `
 _lvsctl_peer()
@@ -73,11 +74,14 @@ _lvsctl_peer()
     (( CURRENT++ ))
     _lvsctl
 }
-compdef _lvsctl_peer ipvsadm ldirectord keepalived
+compdef _lvsctl_peer ipvsadm ldirectord keepalived hb_standby hb_takeover cl_status
 `
 	fishPeers = `
 complete -c ipvsadm -f -a '(lvsctl __complete ipvsadm (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
 complete -c keepalived -a '(lvsctl __complete keepalived (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
+complete -c hb_standby -f -a 'all local foreign failback'
+complete -c hb_takeover -f -a 'all local foreign failback'
+complete -c cl_status -f -a '(lvsctl __complete cl_status (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
 complete -c ldirectord -a '(lvsctl __complete ldirectord (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null | string match -v ":*")'
 `
 )

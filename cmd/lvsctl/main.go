@@ -38,4 +38,7 @@ var peers = map[string]func(prog string, args []string) int{
 	"ipvsadm-restore": ipvsadmRestoreMain,
 	"ldirectord":      ldirectordMain,
 	"keepalived":      keepalivedMain,
+	"hb_standby":      hbStandbyMain,
+	"hb_takeover":     hbTakeoverMain,
+	"cl_status":       clStatusMain,
 }

@@ -50,7 +50,7 @@ do next, and nothing changes unless the verb says so.`,
 	root.SetHelpCommandGroupID("own")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpFunc(printHelp)
-	root.AddCommand(slices.Concat(ipvsadmCommands(), ldirectordCommands(), keepalivedCommands(), operateCommands(), siteCommands(), []*cobra.Command{
+	root.AddCommand(slices.Concat(ipvsadmCommands(), ldirectordCommands(), keepalivedCommands(), heartbeatCommands(), operateCommands(), siteCommands(), []*cobra.Command{
 		runCommand(), vrrpCommand(), realserverCommand(), doctorCommand(), linksCommand(), completionCommand(root), versionCommand(),
 	})...)
 	return root

@@ -47,11 +47,13 @@ type siteDaemon struct {
 	// refused is the file that was not taken, nil when the last one was.
 	refused atomic.Pointer[refusedFile]
 
-	greet    func()        // what the log begins with; nil: a line
-	extra    []daemon.Task // of a front end
-	late     []daemon.Task // of a front end, for what tells of the end
-	keepVRRP bool          // leave what masters hold behind at the end
-	keepIPVS bool          // leave the virtual services behind
+	greet    func()                      // what the log begins with; nil: a line
+	extra    []daemon.Task               // of a front end
+	late     []daemon.Task               // of a front end, for what tells of the end
+	keepVRRP bool                        // leave what masters hold behind at the end
+	keepIPVS bool                        // leave the virtual services behind
+	scripts  []string                    // folders of resource scripts; nil: heartbeat's
+	more     map[string]http.HandlerFunc // of a front end, by pattern
 
 	// reload reads the site again, one call at a time; nil: it came from the command
 	// line.
@@ -82,6 +84,9 @@ func (d *siteDaemon) run(site config.Site) error {
 		d.fault(err)
 		d.saved = siteState{}
 	}
+	if d.scripts == nil {
+		d.scripts = resourceFolders(hbFolder)
+	}
 	if d.ipvs == nil {
 		d.ipvs = openIPVS
 	}
@@ -91,7 +96,7 @@ func (d *siteDaemon) run(site config.Site) error {
 		Host: appliance.Here(host), IPVS: d.ipvs, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
-		Report: d.report, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
+		Report: d.report, Scripts: d.scripts, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,
 		Standby: d.saved.Standby,
 		Save:    func(names []string) { d.keeps <- func(st *siteState) { st.Standby = names } },
 	})
@@ -259,6 +264,9 @@ func (d *siteDaemon) routes() http.Handler {
 	mux.HandleFunc("POST /v1/reload", d.serveReload)
 	mux.HandleFunc("POST /v1/drain", d.serveDrain)
 	mux.HandleFunc("POST /v1/undrain", d.serveDrain)
+	for pattern, serve := range d.more {
+		mux.HandleFunc(pattern, serve)
+	}
 	return mux
 }
 

@@ -161,6 +161,8 @@ func oneLine(s string) string {
 type FileLog struct {
 	Path string
 	Name string // of the configuration
+	// Form is a line with its end, in another form than ldirectord's; nil: none.
+	Form func(Line) string
 }
 
 // Write implements [Sink].
@@ -172,6 +174,10 @@ func (f FileLog) Write(lines []Line) error {
 	}
 	var b strings.Builder
 	for _, l := range lines {
+		if f.Form != nil {
+			b.WriteString(f.Form(l))
+			continue
+		}
 		fmt.Fprintf(&b, "[%s|%s|%d] %s\n", l.When.Format(time.ANSIC), f.Name, os.Getpid(), l.Text)
 	}
 	n, err := io.WriteString(h, b.String())

@@ -47,7 +47,7 @@ import (
 )
 
 // Names are the names under which lvsctl stands in for other programs.
-var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord", "keepalived"}
+var Names = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "ldirectord", "keepalived", "hb_standby", "hb_takeover", "cl_status"}
 
 // Tools makes, in the empty folder dir, links by all its names to the lvsctl in
 // the folder bin. dir then goes first in the PATH of a story's hosts.

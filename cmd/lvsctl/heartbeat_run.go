@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/dialects"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
+	"github.com/lvsctl/lvsctl/internal/daemon"
+)
+
+const (
+	hbFolder = "/etc/ha.d"
+	hbName   = "heartbeat"
+)
+
+// hbRun is one call of heartbeat run.
+type hbRun struct {
+	dir, name string
+	debug     bool
+}
+
+func heartbeatRunCommand() *cobra.Command {
+	var r hbRun
+	cmd := &cobra.Command{
+		Use:   "run [DIR]",
+		Short: "Be a node of a cluster, by ha.cf, haresources and authkeys",
+		Long: `Run takes part in a cluster until it is told to stop (SIGTERM), by the files in DIR,
+which is /etc/ha.d unless given. It stays in front. It logs to the logfile and the
+logfacility of ha.cf, and to standard error.
+
+VRRP is spoken in place of heartbeat's protocol: protocol 112 has to pass between
+the nodes, and UDP port 694 need not. Each directive that has no counterpart is named
+with its line. On SIGHUP, and on lvsctl reload, the files are read again; files with
+errors change nothing.`,
+		Example: `  lvsctl heartbeat run
+  lvsctl heartbeat run /etc/ha.d --debug`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.dir = hbFolder
+			if len(args) > 1 {
+				return usage(cmd, fmt.Errorf("unexpected argument %q", args[1]))
+			}
+			if len(args) == 1 {
+				r.dir = args[0]
+			}
+			if err := plainName(r.name); err != nil {
+				return usage(cmd, err)
+			}
+			return r.run(cmd.Context())
+		},
+	}
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	cmd.Flags().StringVar(&r.name, "name", hbName, "the `name` of this daemon, for its control socket")
+	cmd.Flags().BoolVar(&r.debug, "debug", false, "log every step")
+	return cmd
+}
+
+// hbDaemon is a running node.
+type hbDaemon struct {
+	*siteDaemon
+	r       *hbRun
+	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force
+}
+
+func (r *hbRun) run(ctx context.Context) error {
+	dir, err := filepath.Abs(r.dir)
+	if err != nil {
+		return err
+	}
+	r.dir = dir
+	l, err := r.load(ctx)
+	if err != nil {
+		return err
+	}
+	if config.Errors(l.Problems) {
+		sayAll(os.Stderr, l.Problems)
+		fmt.Fprintln(os.Stderr, "lvsctl: not started: the files have errors")
+		return statusError(statusInvalid)
+	}
+	sink, err := r.sink(l.Cluster)
+	if err != nil {
+		return err
+	}
+	d := &hbDaemon{r: r}
+	d.cluster.Store(l.Cluster)
+	d.siteDaemon = &siteDaemon{
+		kind: hbName, name: r.name, file: r.dir, debug: r.debug || l.Cluster.DebugFile != "", sink: sink,
+		scripts: resourceFolders(r.dir), reload: d.again,
+		more: map[string]http.HandlerFunc{"GET /v1/heartbeat": d.serveCluster},
+	}
+	d.greet = func() { d.hello(l) }
+	return d.siteDaemon.run(l.Site)
+}
+
+// resourceFolders are where scripts of resources are looked for.
+func resourceFolders(dir string) []string {
+	return slices.Compact([]string{filepath.Join(dir, "resource.d"), filepath.Join(hbFolder, "resource.d"), "/etc/init.d"})
+}
+
+// load reads the folder as this host sees it.
+func (r *hbRun) load(ctx context.Context) (*dialects.Loaded, error) {
+	host, err := thisHost()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
+	defer cancel()
+	l, err := dialects.Load(ctx, []string{r.dir}, dialects.Options{Host: host})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, notFound(err)
+	case err != nil:
+		return nil, err
+	case l.Cluster == nil:
+		return nil, notFound(fmt.Errorf("%s: no ha.cf and no haresources is in it", r.dir))
+	}
+	for _, name := range []string{"ha.cf", "haresources", "authkeys"} {
+		path := filepath.Join(r.dir, name)
+		if !slices.ContainsFunc(l.Files, func(f dialects.Read) bool { return f.Name == path }) {
+			l.Problems = append(l.Problems, config.Problem{File: path, Severity: config.Error, Text: "is missing", Hint: "the three files are the same on all nodes"})
+		}
+	}
+	l.Problems = append(l.Problems, l.Outside...)
+	l.Problems = append(l.Problems, storageProblems(l.Cluster)...)
+	config.SortProblems(l.Problems)
+	return l, nil
+}
+
+// onStorage are resources of heartbeat's that two nodes must never have at once.
+var onStorage = []string{"Filesystem", "drbddisk", "LVM", "Raid1", "ServeRAID", "WAS", "db2"}
+
+// storageProblems: a hand-over is made so that the address is always answered, and
+// for a moment both nodes have the resources. Nobody fences a node either.
+func storageProblems(c *heartbeat.Cluster) []config.Problem {
+	var ps []config.Problem
+	for _, g := range c.Groups {
+		for _, r := range g.Resources {
+			if slices.Contains(onStorage, r.Name) {
+				ps = append(ps, config.Problem{File: r.Source.File, Line: r.Source.Line, Severity: config.Warning,
+					Text: r.Name + ": storage that only one node may have is not safe here: during a hand-over, and when the network is cut, both nodes have the resources",
+					Hint: "use Pacemaker with fencing for it; directors need no shared storage"})
+			}
+		}
+	}
+	return ps
+}
+
+// hello is what the log begins with.
+func (d *hbDaemon) hello(l *dialects.Loaded) {
+	d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d, node %s, by %s", hbName, ownVersion(), os.Getpid(), l.Cluster.Self, d.r.dir)
+	d.tell(l)
+	for _, p := range l.Problems {
+		d.log.Print(daemon.Warning, problemText(p))
+	}
+}
+
+func (d *hbDaemon) tell(l *dialects.Loaded) {
+	d.log.Print(daemon.Notice, l.Cluster.String())
+	t := l.Cluster.Timing(false)
+	d.log.Printf(daemon.Info, "deadtime %v: a node is dead after %d adverts of %v in silence, which is %v", l.Cluster.Deadtime, t.DownAdverts, t.Interval, t.Dead)
+}
+
+// again reads the files once more.
+func (d *hbDaemon) again() (config.Site, []config.Problem) {
+	l, err := d.r.load(context.Background())
+	if err != nil {
+		return config.Site{}, []config.Problem{{File: d.r.dir, Severity: config.Error, Text: err.Error()}}
+	}
+	if config.Errors(l.Problems) {
+		return config.Site{}, l.Problems
+	}
+	old := d.cluster.Load()
+	for _, f := range []struct{ name, was, is string }{
+		{"logfile", old.LogFile, l.Cluster.LogFile}, {"debugfile", old.DebugFile, l.Cluster.DebugFile}, {"logfacility", old.LogFacility, l.Cluster.LogFacility},
+	} {
+		if f.was != f.is {
+			d.log.Printf(daemon.Warning, "%s has changed: it counts from the next start on", f.name)
+		}
+	}
+	d.tell(l)
+	d.cluster.Store(l.Cluster)
+	return l.Site, l.Problems
+}
+
+func (d *hbDaemon) serveCluster(w http.ResponseWriter, _ *http.Request) {
+	daemon.Answer(w, http.StatusOK, clusterAnswer(d.cluster.Load()), nil)
+}
+
+// sink is where ha.cf wants the log. Standard error has it too, unless that is
+// systemd's journal and there is another place.
+func (r *hbRun) sink(c *heartbeat.Cluster) (daemon.Sink, error) {
+	most := daemon.Info
+	if r.debug {
+		most = daemon.Debug
+	}
+	var s hbSinks
+	file := func(path string, most daemon.Level) {
+		if path != "" {
+			s = append(s, &hbSink{what: path, Sink: daemon.FileLog{Path: path, Form: hbLine}, most: most})
+		}
+	}
+	file(c.LogFile, most)
+	file(c.DebugFile, daemon.Debug)
+	if f := c.LogFacility; f != "" && f != "none" {
+		log, err := daemon.NewSyslogLog(f, hbName)
+		if err != nil {
+			return nil, fmt.Errorf("logfacility: %w", err)
+		}
+		s = append(s, &hbSink{what: "syslog", Sink: log, most: most})
+	}
+	if journal := daemon.ToJournal(); !journal || len(s) == 0 {
+		s = append(s, &hbSink{what: "standard error", Sink: daemon.WriterLog{W: os.Stderr, Journal: journal}, most: most})
+	}
+	return s, nil
+}
+
+// hbLine is a line of heartbeat's log files.
+func hbLine(l daemon.Line) string {
+	level := map[daemon.Level]string{daemon.Error: "ERROR", daemon.Warning: "WARN", daemon.Debug: "debug"}[l.Level]
+	if level == "" {
+		level = "info"
+	}
+	return fmt.Sprintf("%s[%d]: %s %s: %s\n", hbName, os.Getpid(), l.When.Format(hbDate), level, l.Text)
+}
+
+// hbSink is one of several places of a log.
+type hbSink struct {
+	daemon.Sink
+	what   string
+	most   daemon.Level
+	failed bool
+}
+
+// hbSinks write to all places. The lines are lost only if no place takes them; that
+// one does not is told in the others.
+type hbSinks []*hbSink
+
+// Write implements [daemon.Sink].
+func (all hbSinks) Write(lines []daemon.Line) error {
+	var errs []error
+	var news []daemon.Line
+	for _, s := range all {
+		err := s.Sink.Write(slices.DeleteFunc(slices.Clone(lines), func(l daemon.Line) bool { return l.Level > s.most }))
+		if err != nil && !s.failed && len(lines) > 0 {
+			news = append(news, daemon.Line{When: lines[len(lines)-1].When, Level: daemon.Warning,
+				Text: fmt.Sprintf("%s does not take the log: %v", s.what, strings.TrimSpace(err.Error()))})
+		}
+		if s.failed = err != nil; s.failed {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) == len(all) {
+		return errors.Join(errs...)
+	}
+	for _, s := range all {
+		if !s.failed && len(news) > 0 {
+			s.failed = s.Sink.Write(news) != nil // and the next line will tell
+		}
+	}
+	return nil
+}
