@@ -176,7 +176,10 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("after the repair: %+v", st[0].Holders)
 		}
 		r.stop()
-		if got := host.told("route del"); len(got) != 2 { // at the start, and at the end
+		// At the start, where a holder may be told twice, and once at the end.
+		got := host.told("route del")
+		late := slices.DeleteFunc(slices.Clone(got), func(line string) bool { return strings.HasPrefix(line, "0.000 ") })
+		if len(got) < 2 || len(late) != 1 {
 			t.Errorf("routes deleted: %q", got)
 		}
 	})
