@@ -199,7 +199,7 @@ func (a *Appliance) sweep() error {
 func (a *Appliance) dropAll(ctx context.Context) error {
 	var errs []error
 	for r, k := range a.kept {
-		for _, h := range []vrrp.Holder{k.routes, k.addresses} {
+		for _, h := range []vrrp.Holder{k.resources, k.routes, k.addresses} {
 			if err := h.Drop(ctx); err != nil {
 				errs = append(errs, fmt.Errorf("instance %s: %v: %w", r.name, h, err))
 			}
