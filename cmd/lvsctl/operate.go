@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,11 +64,13 @@ func running() []string {
 	}
 	var names []string
 	for _, s := range sockets {
-		conn, err := net.DialTimeout("unix", s, time.Second)
-		if err != nil {
+		conn, err := net.DialTimeout("unix", s, askPatience)
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 			continue // left behind by a daemon that was killed
 		}
-		conn.Close()
+		if err == nil { // else it is there, and busy
+			conn.Close()
+		}
 		names = append(names, strings.TrimSuffix(filepath.Base(s), ".sock"))
 	}
 	return names
