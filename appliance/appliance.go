@@ -156,6 +156,9 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	err := <-spoke
 	end()
 	<-looped
+	if err != nil {
+		err = a.sweep()
+	}
 	a.scripts.close()
 	a.probes.close()
 	a.tasks.Wait()
@@ -169,6 +172,40 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	a.reports.settle(patience)
 	a.hooks.settle(patience)
 	return err
+}
+
+// sweepPatience is for a kernel that is slow beyond all measure. An address that is
+// left behind answers for a master that is not there any more: that is worth a wait.
+const sweepPatience = 30 * time.Second
+
+// sweep drops what the speaker has given up on. It comes when the loop has ended.
+func (a *Appliance) sweep() error {
+	a.say(Warning, "not everything could be removed in time; trying for %v more", sweepPatience)
+	ctx, done := context.WithTimeout(context.Background(), sweepPatience)
+	defer done()
+	for {
+		err := a.dropAll(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (a *Appliance) dropAll(ctx context.Context) error {
+	var errs []error
+	for r, k := range a.kept {
+		for _, h := range []vrrp.Holder{k.routes, k.addresses} {
+			if err := h.Drop(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("instance %s: %v: %w", r.name, h, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Ready is closed when the first site is in force.

@@ -176,7 +176,10 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("after the repair: %+v", st[0].Holders)
 		}
 		r.stop()
-		if got := host.told("route del"); len(got) != 2 { // at the start, and at the end
+		// At the start, where a holder may be told twice, and once at the end.
+		got := host.told("route del")
+		late := slices.DeleteFunc(slices.Clone(got), func(line string) bool { return strings.HasPrefix(line, "0.000 ") })
+		if len(got) < 2 || len(late) != 1 {
 			t.Errorf("routes deleted: %q", got)
 		}
 	})
@@ -321,6 +324,28 @@ func TestPrograms(t *testing.T) {
 			"INSTANCE A BACKUP 100", "INSTANCE A MASTER 100", "INSTANCE A STOP 1", "a is master", "a stops")
 		equal(t, "B", append(of("INSTANCE B"), of("b ")...), "INSTANCE B BACKUP 100", "INSTANCE B MASTER 100", "INSTANCE B FAULT 100", "b is gone")
 		equal(t, "G", of("GROUP G"), "GROUP G BACKUP 0", "GROUP G MASTER 0", "GROUP G STOP 0")
+	})
+}
+
+// A kernel that does not remove addresses at first is asked again: none is left behind.
+func TestSlowEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		r := start(t, host, config.Site{Instances: []config.Instance{instance("VI_1", 51, "10.0.0.100/32", "10.0.0.101/32")}}, nil)
+		time.Sleep(5 * time.Second)
+		end := time.Now().Add(12 * time.Second)
+		host.mu.Lock()
+		host.refuse = func(s netif.Step) error {
+			if s.Op == netif.DelAddr && time.Now().Before(end) {
+				return &netif.StepError{Step: s, Err: syscall.EBUSY}
+			}
+			return nil
+		}
+		host.mu.Unlock()
+		r.stop()
+		if l, _ := host.Link("eth0", true); len(l.Addrs) != 1 {
+			t.Errorf("left: %v", l.Addrs)
+		}
 	})
 }
 

@@ -1,6 +1,6 @@
-// Package clustertest raises whole clusters with the program itself, on a real
-// kernel: a director with ipvsadm, real servers with lvsctl realserver, and a
-// client that must be answered.
+// Package clustertest raises whole clusters with the program alone, on a real
+// kernel: a director with lvsctl vrrp and lvsctl ipvsadm, real servers with lvsctl
+// realserver, and a client that must be answered.
 package clustertest
 
 import (
@@ -43,10 +43,7 @@ func onOneNetwork(t *testing.T) *cluster {
 	lan := n.Bridge("lan")
 	c := &cluster{t: t}
 	c.client = n.Host("client").Nic("eth0", lan, "192.168.1.1/24", "2001:db8:1::1/64")
-	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", vip4+"/32", "2001:db8:1::2/64")
-	// As keepalived gives it: not to be a source. A tunnel's packets would come from
-	// the VIP, and a real server refuses such as come from an address of its own.
-	c.director.Run("ip", "-6", "addr", "add", vip6+"/128", "dev", "eth0", "nodad", "preferred_lft", "0")
+	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", "2001:db8:1::2/64")
 	for i := range 2 {
 		h := n.Host(fmt.Sprintf("rs%d", i+1)).Nic("eth0", lan, fmt.Sprintf("192.168.1.%d/24", 11+i), fmt.Sprintf("2001:db8:1::%d/64", 11+i))
 		c.servers = append(c.servers, h)
@@ -60,7 +57,7 @@ func behindTheDirector(t *testing.T) *cluster {
 	lan, inside := n.Bridge("lan"), n.Bridge("inside")
 	c := &cluster{t: t}
 	c.client = n.Host("client").Nic("eth0", lan, "192.168.1.1/24", "2001:db8:1::1/64")
-	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", vip4+"/32", "2001:db8:1::2/64", vip6+"/128").
+	c.director = n.Host("director").Nic("eth0", lan, "192.168.1.2/24", "2001:db8:1::2/64").
 		Nic("eth1", inside, "10.0.0.1/24", "2001:db8:2::1/64")
 	c.director.SetSysctl("net.ipv4.ip_forward", "1")
 	c.director.SetSysctl("net.ipv6.conf.all.forwarding", "1")
@@ -74,15 +71,45 @@ func behindTheDirector(t *testing.T) *cluster {
 // services fills the director's table; how are ipvsadm's options of a server.
 func (c *cluster) services(net4, net6 string, how ...string) {
 	for vip, net := range map[string]string{vip4: net4, "[" + vip6 + "]": net6} {
-		c.director.Run("ipvsadm", "-A", "-t", vip+":80", "-s", "rr")
+		c.director.Run(ipvsadm("-A", "-t", vip+":80", "-s", "rr")...)
 		for i := range c.servers {
 			rip := net + fmt.Sprint(11+i)
 			if strings.Contains(net, ":") {
 				rip = "[" + rip + "]"
 			}
-			c.director.Run(append([]string{"ipvsadm", "-a", "-t", vip + ":80", "-r", rip + ":80"}, how...)...)
+			c.director.Run(ipvsadm(append([]string{"-a", "-t", vip + ":80", "-r", rip + ":80"}, how...)...)...)
 		}
 	}
+}
+
+// raise gives the director the VIPs; what comes back takes them away again. As the
+// owner of the addresses it is master at once.
+func (c *cluster) raise() (lower func()) {
+	c.t.Helper()
+	before := c.snapshot(c.director)
+	p := c.director.Start(filepath.Join(lab.Built(), "lvsctl"), "vrrp", "run", "--interface", "eth0", "--vrid", "51", "--priority", "255",
+		"--vip", vip4, "--vip-excluded", vip6)
+	lab.Eventually(c.t, 30*time.Second, func() error {
+		have := c.snapshot(c.director)
+		for _, vip := range []string{vip4, vip6} {
+			if len(have.Holders(netip.MustParseAddr(vip))) == 0 {
+				return fmt.Errorf("the director has no %s:\n%s", vip, p.Output())
+			}
+		}
+		return nil
+	})
+	return func() {
+		c.t.Helper()
+		if err := p.Stop(); err != nil {
+			c.t.Errorf("vrrp run: %v\n%s", err, p.Output())
+		}
+		c.director.Run(ipvsadm("-C")...)
+		sameHost(c.t, before, c.snapshot(c.director))
+	}
+}
+
+func ipvsadm(args ...string) []string {
+	return append([]string{filepath.Join(lab.Built(), "lvsctl"), "ipvsadm"}, args...)
 }
 
 func lvsctl(args ...string) []string {
@@ -252,6 +279,7 @@ func TestClusters(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := test.build(t)
+			lower := c.raise()
 			c.services(test.net[0], test.net[1], test.how...)
 			if strings.HasPrefix(test.name, "TUN") {
 				c.strict()
@@ -264,6 +292,7 @@ func TestClusters(t *testing.T) {
 			c.up(test.up)
 			c.answered("up again")
 			c.down()
+			lower()
 		})
 	}
 }

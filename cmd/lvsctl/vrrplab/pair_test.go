@@ -14,8 +14,8 @@ import (
 	"github.com/lvsctl/lvsctl/internal/lab"
 )
 
-// patience is for what takes a few intervals on an idle machine.
-const patience = 30 * time.Second
+// patience is for what takes a few intervals on an idle machine, and much longer on a busy one.
+const patience = 2 * time.Minute
 
 const vip = "10.1.0.100"
 
