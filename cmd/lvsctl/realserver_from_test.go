@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/netip"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -119,5 +121,26 @@ func TestWhatIsGoneFromTheFiles(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// What is well is green on a terminal, and what is missing red.
+func TestLookInColour(t *testing.T) {
+	vip := netip.MustParseAddr("10.0.0.100")
+	a := lookAnswer{Setups: []realserver.Status{{Method: realserver.DR, Persistent: true, VIPs: []realserver.VIPStatus{
+		{VIP: vip, OK: true, Interface: "lo", Label: "lo:0", Silent: true},
+		{VIP: vip, Interface: "lo", Missing: []string{"ip addr add 10.0.0.100/32 dev lo"}},
+	}}}}
+	var plain, coloured strings.Builder
+	printLook(&plain, a, false, false)
+	printLook(&coloured, a, false, true)
+	want := "\x1b[32mok\x1b[0m: 10.0.0.100 on lo:0, method dr, silent\n" +
+		"\x1b[31mnot ok\x1b[0m: 10.0.0.100 on lo, method dr, answers ARP\n" +
+		"\x1b[31mmissing\x1b[0m: ip addr add 10.0.0.100/32 dev lo\n"
+	if coloured.String() != want {
+		t.Errorf("got\n%q\nwant\n%q", coloured.String(), want)
+	}
+	if got := regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(want, ""); plain.String() != got {
+		t.Errorf("without colour\n%q\nwant\n%q", plain.String(), got)
 	}
 }

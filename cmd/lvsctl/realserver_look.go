@@ -90,7 +90,7 @@ func lookAt(out, notes io.Writer, asked []realserver.Setup, o *output, check boo
 		a.OK = a.OK && st.OK
 		a.Setups = append(a.Setups, st)
 	}
-	if err := o.say(out, a, func(w io.Writer) { printLook(w, a, check) }); err != nil {
+	if err := o.say(out, a, func(w io.Writer) { printLook(w, a, check, onColour()) }); err != nil {
 		return err
 	}
 	if check && !a.OK {
@@ -99,16 +99,16 @@ func lookAt(out, notes io.Writer, asked []realserver.Setup, o *output, check boo
 	return nil
 }
 
-func printLook(w io.Writer, a lookAnswer, onlyMissing bool) {
+func printLook(w io.Writer, a lookAnswer, onlyMissing, colour bool) {
 	for _, st := range a.Setups {
 		for _, v := range st.VIPs {
 			if !onlyMissing || !v.OK {
-				printVIP(w, st, v)
+				printVIP(w, st, v, colour)
 			}
 		}
 		for _, s := range st.Settings {
 			if !s.OK {
-				fmt.Fprintf(w, "missing: %s\n", s.Line)
+				fmt.Fprintf(w, "%s: %s\n", painted("missing", red, colour), s.Line)
 			}
 		}
 		for _, f := range st.Findings {
@@ -122,7 +122,7 @@ func printLook(w io.Writer, a lookAnswer, onlyMissing bool) {
 	}
 }
 
-func printVIP(w io.Writer, st realserver.Status, v realserver.VIPStatus) {
+func printVIP(w io.Writer, st realserver.Status, v realserver.VIPStatus, colour bool) {
 	place := v.Interface
 	if v.Label != "" {
 		place = v.Label
@@ -130,9 +130,9 @@ func printVIP(w io.Writer, st realserver.Status, v realserver.VIPStatus) {
 	if place != "" {
 		place = " on " + place
 	}
-	verdict := "ok"
+	verdict := painted("ok", green, colour)
 	if !v.OK {
-		verdict = "not ok"
+		verdict = painted("not ok", red, colour)
 	}
 	arp := "silent"
 	if !v.Silent {
@@ -140,6 +140,6 @@ func printVIP(w io.Writer, st realserver.Status, v realserver.VIPStatus) {
 	}
 	fmt.Fprintf(w, "%s: %v%s, method %s, %s\n", verdict, v.VIP, place, st.Method, arp)
 	for _, line := range v.Missing {
-		fmt.Fprintf(w, "missing: %s\n", line)
+		fmt.Fprintf(w, "%s: %s\n", painted("missing", red, colour), line)
 	}
 }

@@ -194,17 +194,28 @@ func (p plan) print(w io.Writer, colour bool) {
 		width = max(width, min(len(c.Rule), 70))
 	}
 	for _, c := range a.Changes {
-		sign, code := map[string]string{"add": "+", "edit": "~", "delete": "-"}[c.Op], map[string]string{"add": "32", "edit": "33", "delete": "31"}[c.Op]
+		sign, code := map[string]string{"add": "+", "edit": "~", "delete": "-"}[c.Op], map[string]string{"add": green, "edit": yellow, "delete": red}[c.Op]
 		place := config.Place(ldirector.Source{File: c.File, Line: c.Line})
 		if place != "" {
 			place += ": "
 		}
 		line := fmt.Sprintf("%s %-*s  # %s%s", sign, width, c.Rule, place, c.Reason)
-		if colour {
-			line = "\x1b[" + code + "m" + line + "\x1b[0m"
-		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, painted(line, code, colour))
 	}
+}
+
+// Colours of a terminal (ECMA-48, SGR).
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+func painted(text, code string, colour bool) string {
+	if !colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
 // onColour: for a person at a terminal, who may not want it (no-color.org).
