@@ -86,6 +86,11 @@ type Address struct {
 	Source    ldirector.Source
 }
 
+// NoSource tells whether a virtual address is Deprecated unless a file says
+// otherwise, as keepalived has it: an IPv6 address alone. As a source it would be
+// that of the director's tunnels, which real servers refuse, having it themselves.
+func NoSource(p netip.Prefix) bool { return p.Addr().Is6() && p.IsSingleIP() }
+
 // Route is a virtual route.
 type Route struct {
 	Dst    netip.Prefix

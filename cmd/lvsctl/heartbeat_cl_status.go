@@ -230,12 +230,13 @@ func (c *clStatus) statusOf(node string) (string, error) {
 func (c *clStatus) ping(node string) (string, error) {
 	for _, s := range c.st.Instances {
 		for _, t := range s.Tracked {
-			if t.Name == config.TrackScript("ping "+node) {
-				return map[string]string{"up": "ping", "down": "dead"}[t.Health], nil
+			status := map[string]string{"up": "ping", "down": "dead"}[t.Health]
+			if t.Name == config.TrackScript("ping "+node) && status != "" {
+				return status, nil
 			}
 		}
 	}
-	return "", fmt.Errorf("%s: not known: ping nodes are pinged for ipfail only", node)
+	return "", fmt.Errorf("%s: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail, by the program ping", node)
 }
 
 func (c *clStatus) nodetype(args []string) int {

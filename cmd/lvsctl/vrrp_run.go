@@ -215,7 +215,7 @@ func (r *vrrpRun) addresses(ipv6 bool) ([]config.Address, error) {
 		for _, s := range list {
 			p, err := prefixOf(s)
 			errs = append(errs, named(flag, err))
-			all = append(all, config.Address{Prefix: p, Excluded: excluded || p.Addr().Is6() != ipv6})
+			all = append(all, config.Address{Prefix: p, Excluded: excluded || p.Addr().Is6() != ipv6, Deprecated: config.NoSource(p)})
 		}
 	}
 	add("--vip", r.vips, false)

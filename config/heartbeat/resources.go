@@ -104,6 +104,7 @@ func (p *parser) address(g *Group, s string) {
 		}
 	}
 	a.Prefix = netip.PrefixFrom(ip, bits)
+	a.Deprecated = config.NoSource(a.Prefix)
 	rest := parts[min(2, len(parts)):]
 	if len(rest) > 0 && !bareAddress(rest[0]) {
 		a.Link, a.Label = linkAndLabel(rest[0])

@@ -256,7 +256,7 @@ func (line *addressLine) finish() {
 	}
 	if !line.lives {
 		// keepalived's default: a single address is none to speak from.
-		a.Deprecated = a.Prefix.Bits() == 128
+		a.Deprecated = config.NoSource(a.Prefix)
 	}
 }
 
