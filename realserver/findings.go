@@ -90,7 +90,7 @@ func (i *inspector) address(vip netip.Addr) {
 			i.elsewhere(vip, a, del)
 		case !a.Prefix.IsSingleIP():
 			i.add(Finding{Level: Wrong, VIP: vip, What: fmt.Sprintf("%v is on %s with length %d", vip, carrier, a.Prefix.Bits()),
-				Why: fmt.Sprintf("this host now takes all of %v for its own and answers none of it; a virtual address has length %d", a.Prefix.Masked(), vip.BitLen()), Fix: del})
+				Why: fmt.Sprintf("%s; a virtual address has length %d", i.claims(a), vip.BitLen()), Fix: del})
 		case a.DADFailed:
 			i.add(Finding{Level: Wrong, VIP: vip, What: fmt.Sprintf("%v is not in use: another host was found to have it", vip),
 				Why: "the director has it, so the check must be left out", Fix: del})
@@ -99,6 +99,15 @@ func (i *inspector) address(vip netip.Addr) {
 				Why: "their answers would go to the director", Fix: fmt.Sprintf("ip -6 addr change %v dev %s preferred_lft 0", a.Prefix, carrier)})
 		}
 	}
+}
+
+// claims is what a length that is too short does. Of lo the kernel takes the whole
+// network as local; through any other device it makes a route to it.
+func (i *inspector) claims(a netif.Addr) string {
+	if l, ok := i.have.Link(a.Link); ok && l.Loopback && a.Prefix.Addr().Is4() {
+		return fmt.Sprintf("this host now takes all of %v for its own and answers none of it", a.Prefix.Masked())
+	}
+	return fmt.Sprintf("this host now has a route to all of %v through %s, where none of it is", a.Prefix.Masked(), a.Link)
 }
 
 func (i *inspector) elsewhere(vip netip.Addr, a netif.Addr, del string) {

@@ -64,7 +64,8 @@ func Look(have netif.Snapshot, s Setup) Status {
 func lookAt(have netif.Snapshot, s Setup, wants []Want, vip netip.Addr) VIPStatus {
 	v := VIPStatus{VIP: vip, Interface: s.carrier(vip.Is6()), Silent: silent(have, vip), Missing: []string{}}
 	if s.Method == NAT {
-		v.Interface = ""
+		// An address that is not here needs no hiding.
+		v.Interface, v.Silent = "", len(have.Holders(vip)) == 0 || v.Silent
 	}
 	for _, a := range have.Holders(vip) {
 		if a.Link == v.Interface {

@@ -57,6 +57,9 @@ func downSteps(have netif.Snapshot, s Setup, st State) []netif.Step {
 // undo is the step that takes one of the way up back, if there is something to
 // take back. A setting that has changed since is someone else's now and stays.
 func undo(have netif.Snapshot, step netif.Step) (netif.Step, bool) {
+	if step.Op == netif.AddRoute {
+		step.Route.Source = sourceOf(have, step.Route)
+	}
 	back, ok := step.Inverse()
 	if !ok || have.Done(back) {
 		return netif.Step{}, false
@@ -68,6 +71,17 @@ func undo(have netif.Snapshot, step netif.Step) (netif.Step, bool) {
 		return netif.Step{}, false
 	}
 	return back, true
+}
+
+// sourceOf is the source of a host's route to where r leads. A deletion that names
+// another one finds nothing, and a script's "route add -host VIP dev tunl0" has none.
+func sourceOf(have netif.Snapshot, r netif.Route) netip.Addr {
+	for _, h := range have.Routes {
+		if h.Dst == r.Dst && h.Link == r.Link && h.Key() == r.Key() {
+			return h.Source
+		}
+	}
+	return r.Source
 }
 
 // unrecorded is what the way up must have done for a VIP of which the state knows

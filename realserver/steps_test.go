@@ -52,9 +52,9 @@ var stepCases = []struct {
 		name:  "DR",
 		setup: Setup{Method: DR, VIPs: ips("10.0.0.100")},
 		up: hide("lo") + `ip addr add 10.0.0.100/32 brd 10.0.0.100 dev lo label lo:0
-ip route add 10.0.0.100 dev lo scope link
+ip route add 10.0.0.100 dev lo scope link src 10.0.0.100
 `,
-		down: `ip route del 10.0.0.100 dev lo scope link
+		down: `ip route del 10.0.0.100 dev lo scope link src 10.0.0.100
 ip addr del 10.0.0.100/32 dev lo
 sysctl -w net.ipv4.conf.lo.arp_announce=0
 sysctl -w net.ipv4.conf.lo.arp_ignore=0
@@ -118,7 +118,7 @@ ip addr add 10.0.0.100/32 brd 10.0.0.100 dev lo label lo:0
 	{
 		name:  "DR with ARP left alone and a label of one's own",
 		setup: Setup{Method: DR, VIPs: ips("10.0.0.100"), KeepARP: true, Label: "lo:7"},
-		up:    "ip addr add 10.0.0.100/32 brd 10.0.0.100 dev lo label lo:7\nip route add 10.0.0.100 dev lo scope link\n",
+		up:    "ip addr add 10.0.0.100/32 brd 10.0.0.100 dev lo label lo:7\nip route add 10.0.0.100 dev lo scope link src 10.0.0.100\n",
 	},
 	{
 		name: "TUN by ipip, strict filtering everywhere",
@@ -131,9 +131,9 @@ ip addr add 10.0.0.100/32 brd 10.0.0.100 dev lo label lo:0
 		up: "ip link add tunl0 type ipip\n" + hide("tunl0") + `sysctl -w net.ipv4.conf.tunl0.rp_filter=2
 ip link set dev tunl0 up
 ip addr add 10.0.0.100/32 brd 10.0.0.100 dev tunl0
-ip route add 10.0.0.100 dev tunl0 scope link
+ip route add 10.0.0.100 dev tunl0 scope link src 10.0.0.100
 `,
-		down: `ip route del 10.0.0.100 dev tunl0 scope link
+		down: `ip route del 10.0.0.100 dev tunl0 scope link src 10.0.0.100
 ip addr del 10.0.0.100/32 dev tunl0
 ip link set dev tunl0 down
 sysctl -w net.ipv4.conf.tunl0.rp_filter=1
@@ -155,12 +155,12 @@ ip fou add port 6080 gue
 ip -6 fou add port 6080 gue
 ip link set dev tunl0 up
 ip addr add 10.0.0.100/32 brd 10.0.0.100 dev tunl0
-ip route add 10.0.0.100 dev tunl0 scope link
+ip route add 10.0.0.100 dev tunl0 scope link src 10.0.0.100
 ip link set dev ip6tnl0 up
 ip -6 addr add 2001:db8::100/128 dev ip6tnl0 nodad preferred_lft 0
 `,
 		down: `ip -6 addr del 2001:db8::100/128 dev ip6tnl0
-ip route del 10.0.0.100 dev tunl0 scope link
+ip route del 10.0.0.100 dev tunl0 scope link src 10.0.0.100
 ip addr del 10.0.0.100/32 dev tunl0
 ip link set dev ip6tnl0 down
 ip link set dev tunl0 down
@@ -428,7 +428,7 @@ func TestOneOfTwoGoes(t *testing.T) {
 	both, _ := h.Snapshot()
 
 	down := Steps(both, a, st, false)
-	want := "ip route del 10.0.0.100 dev lo scope link\nip addr del 10.0.0.100/32 dev lo\n" +
+	want := "ip route del 10.0.0.100 dev lo scope link src 10.0.0.100\nip addr del 10.0.0.100/32 dev lo\n" +
 		"sysctl -w net.ipv4.conf.lo.arp_announce=0\nsysctl -w net.ipv4.conf.lo.arp_ignore=0\n"
 	if diff := cmp.Diff(want, lines(down)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -488,7 +488,7 @@ func TestDownWithoutItsState(t *testing.T) {
 	h := netiftest.From(before)
 	mustApply(t, h, Steps(before, s, State{}, true))
 	during, _ := h.Snapshot()
-	want := "ip -6 addr del 2001:db8::100/128 dev lo\nip route del 10.0.0.100 dev lo scope link\nip addr del 10.0.0.100/32 dev lo\n"
+	want := "ip -6 addr del 2001:db8::100/128 dev lo\nip route del 10.0.0.100 dev lo scope link src 10.0.0.100\nip addr del 10.0.0.100/32 dev lo\n"
 	if diff := cmp.Diff(want, lines(Steps(during, s, State{}, false))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -24,16 +24,36 @@ func conf(device, name, value string) hand {
 	return func(s *netif.Snapshot) { s.Sysctls[netif.ConfKey("ipv4", device, name)] = value }
 }
 
-// onLo is "ifconfig lo:0 VIP netmask 255.255.255.255", with or without "broadcast
-// VIP"; ifconfig sets a broadcast address in any case.
+// onLo is "ifconfig lo:0 VIP netmask 255.255.255.255 broadcast VIP".
 func onLo(s *netif.Snapshot) {
 	p := netip.MustParsePrefix(vip + "/32")
 	s.Addrs = append(s.Addrs, netif.Addr{Link: "lo", Prefix: p, Broadcast: p.Addr(), Label: "lo:0"})
 }
 
-// routed is "route add -host VIP dev lo:0".
+// onLoBare is the same without "broadcast VIP". With this netmask the kernel has no
+// broadcast address to choose, and leaves it out.
+func onLoBare(s *netif.Snapshot) {
+	s.Addrs = append(s.Addrs, netif.Addr{Link: "lo", Prefix: netip.MustParsePrefix(vip + "/32"), Label: "lo:0"})
+}
+
+// routed is "route add -host VIP dev lo:0", or the same without "dev". Behind the
+// label the kernel finds the address that becomes the route's source.
 func routed(s *netif.Snapshot) {
-	s.Routes = append(s.Routes, netif.Route{Dst: netip.MustParsePrefix(vip + "/32"), Link: "lo", Scope: netif.ScopeLink})
+	p := netip.MustParsePrefix(vip + "/32")
+	s.Routes = append(s.Routes, netif.Route{Dst: p, Link: "lo", Source: p.Addr(), Scope: netif.ScopeLink})
+}
+
+// onTunl0 is "ifconfig tunl0 VIP netmask 255.255.255.0 broadcast VIP up" and "route
+// add -host VIP dev tunl0": the first makes a route to the whole network, the second
+// one without a source, since tunl0 is no label.
+func onTunl0(s *netif.Snapshot) {
+	s.Links = append(s.Links, netif.Link{Name: "tunl0", Kind: "ipip", NoARP: true, Up: true, Index: 9})
+	netiftest.Conf(s, "tunl0")
+	p := netip.MustParsePrefix(vip + "/24")
+	s.Addrs = append(s.Addrs, netif.Addr{Link: "tunl0", Prefix: p, Broadcast: p.Addr()})
+	s.Routes = append(s.Routes,
+		netif.Route{Dst: p.Masked(), Link: "tunl0", Source: p.Addr(), Scope: netif.ScopeLink, Proto: netif.ProtoKernel},
+		netif.Route{Dst: netip.PrefixFrom(p.Addr(), 32), Link: "tunl0", Scope: netif.ScopeLink})
 }
 
 // tutorials are the ways in which public scripts make a real server, in our own
@@ -56,12 +76,32 @@ sysctl -w net.ipv4.conf.default.arp_announce=2
 		why: "all covers every card; default is only what a later card begins with",
 	},
 	{
+		name:  "address without a broadcast, route, lo and all",
+		does:  []hand{onLoBare, routed, conf("lo", "arp_ignore", "1"), conf("lo", "arp_announce", "2"), conf("all", "arp_ignore", "1"), conf("all", "arp_announce", "2")},
+		hides: true,
+		missed: `sysctl -w net.ipv4.conf.default.arp_ignore=1
+sysctl -w net.ipv4.conf.default.arp_announce=2
+`,
+		why: "nobody sends to the broadcast address of one host: the address is as good without",
+	},
+	{
+		name:  "address and route; sysctl -p afterwards brings back the zeros of sysctl.conf",
+		does:  []hand{onLo, routed, conf("all", "arp_ignore", "1"), conf("all", "arp_announce", "2"), conf("all", "arp_ignore", "0"), conf("all", "arp_announce", "0"), conf("lo", "arp_ignore", "1"), conf("lo", "arp_announce", "2")},
+		hides: false,
+		missed: `sysctl -w net.ipv4.conf.all.arp_ignore=1
+sysctl -w net.ipv4.conf.all.arp_announce=2
+sysctl -w net.ipv4.conf.default.arp_ignore=1
+sysctl -w net.ipv4.conf.default.arp_announce=2
+`,
+		why: "the file has the last word, and the script ends with success",
+	},
+	{
 		name:  "address, lo and all, no route",
 		does:  []hand{onLo, conf("lo", "arp_ignore", "1"), conf("lo", "arp_announce", "2"), conf("all", "arp_ignore", "1"), conf("all", "arp_announce", "2")},
 		hides: true,
 		missed: `sysctl -w net.ipv4.conf.default.arp_ignore=1
 sysctl -w net.ipv4.conf.default.arp_announce=2
-ip route add 10.0.0.100 dev lo scope link
+ip route add 10.0.0.100 dev lo scope link src 10.0.0.100
 `,
 		why: "the local table makes the address work without the route",
 	},
@@ -83,19 +123,13 @@ sysctl -w net.ipv4.conf.default.arp_announce=2
 		why: "no ARP request comes in on lo: the host answers for the VIP",
 	},
 	{
-		name: "the tunnel's device with a network of 24 bits",
-		does: []hand{func(s *netif.Snapshot) {
-			s.Links = append(s.Links, netif.Link{Name: "tunl0", Kind: "ipip", NoARP: true, Up: true, Index: 9})
-			netiftest.Conf(s, "tunl0")
-			p := netip.MustParsePrefix(vip + "/24")
-			s.Addrs = append(s.Addrs, netif.Addr{Link: "tunl0", Prefix: p, Broadcast: p.Addr()})
-		}, conf("tunl0", "arp_ignore", "1"), conf("tunl0", "arp_announce", "2"), conf("all", "arp_ignore", "1"), conf("all", "arp_announce", "2")},
+		name:  "the tunnel's device with a network of 24 bits",
+		does:  []hand{onTunl0, conf("tunl0", "arp_ignore", "1"), conf("tunl0", "arp_announce", "2"), conf("all", "arp_ignore", "1"), conf("all", "arp_announce", "2")},
 		setup: Setup{Method: TUN},
 		hides: true,
 		missed: `sysctl -w net.ipv4.conf.default.arp_ignore=1
 sysctl -w net.ipv4.conf.default.arp_announce=2
 ip addr add 10.0.0.100/32 brd 10.0.0.100 dev tunl0
-ip route add 10.0.0.100 dev tunl0 scope link
 `,
 		why: "the length sends the whole network into the tunnel, which is a finding; the address of one host is missing",
 	},
@@ -131,19 +165,91 @@ func TestTutorials(t *testing.T) {
 	}
 }
 
-// A script's own stop, "ifconfig lo:0 down" and zeros, after ours: all is missing,
-// and up mends it.
+// stops are what the stop of public scripts does, by hand after ours, and what up
+// mends then.
+var stops = []struct {
+	name  string
+	setup Setup
+	does  []netif.Step
+	again string
+	why   string
+}{
+	{
+		name:  "lo:0 down and zeros",
+		setup: Setup{Method: DR},
+		does: []netif.Step{
+			{Op: netif.DelAddr, Addr: netif.Addr{Link: "lo", Prefix: netip.MustParsePrefix(vip + "/32")}},
+			zero("lo", "arp_ignore"), zero("lo", "arp_announce"), zero("all", "arp_ignore"), zero("all", "arp_announce"),
+		},
+		again: `sysctl -w net.ipv4.conf.all.arp_ignore=1
+sysctl -w net.ipv4.conf.all.arp_announce=2
+sysctl -w net.ipv4.conf.lo.arp_ignore=1
+sysctl -w net.ipv4.conf.lo.arp_announce=2
+ip addr add 10.0.0.100/32 brd 10.0.0.100 dev lo label lo:0
+ip route add 10.0.0.100 dev lo scope link src 10.0.0.100
+`,
+		why: "our route goes with the address that is its source, whether or not the script removes it: no packet for the VIP ends at lo",
+	},
+	{
+		name:  "tunl0 down, arp_announce zero, ip_forward on",
+		setup: Setup{Method: TUN},
+		does: []netif.Step{
+			{Op: netif.LinkDown, Link: netif.Link{Name: "tunl0"}}, zero("all", "arp_announce"),
+			{Op: netif.SetSysctl, Sysctl: netif.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"}},
+		},
+		again: `sysctl -w net.ipv4.conf.all.arp_announce=2
+ip link set dev tunl0 up
+ip route add 10.0.0.100 dev tunl0 scope link src 10.0.0.100
+`,
+		why: "a device that goes down keeps its addresses and loses its routes; ip_forward is not ours",
+	},
+}
+
+func zero(device, name string) netif.Step {
+	return netif.Step{Op: netif.SetSysctl, Sysctl: netif.Sysctl{Key: netif.ConfKey("ipv4", device, name), Value: "0"}}
+}
+
 func TestATutorialsStopAfterOurs(t *testing.T) {
-	before := fresh(t, nil)
-	s := Setup{Method: DR, VIPs: ips(vip)}
-	h := netiftest.From(before)
-	up := Steps(before, s, State{}, true)
-	mustApply(t, h, up)
-	st := Remember(State{}, before, s)
-	mustApply(t, h, Steps(mustRead(h), s, st, false)) // what that stop comes to
-	again := Steps(mustRead(h), s, st, true)
-	if diff := cmp.Diff(lines(up), lines(again)); diff != "" {
+	for _, c := range stops {
+		t.Run(c.name, func(t *testing.T) {
+			before := fresh(t, nil)
+			s := c.setup
+			s.VIPs = ips(vip)
+			h := netiftest.From(before)
+			mustApply(t, h, Steps(before, s, State{}, true))
+			mustApply(t, h, c.does)
+			if diff := cmp.Diff(c.again, lines(Steps(mustRead(h), s, State{}, true))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.why, diff)
+			}
+		})
+	}
+}
+
+// A script's route without a source is as good as ours, and goes with a named VIP:
+// the kernel finds it only by the source that it has.
+func TestDownOfAScriptsRoute(t *testing.T) {
+	have := fresh(t, func(h *netif.Snapshot) {
+		onLo(h)
+		h.Routes = append(h.Routes, netif.Route{Dst: netip.MustParsePrefix(vip + "/32"), Link: "lo", Scope: netif.ScopeLink})
+	})
+	want := "ip route del 10.0.0.100 dev lo scope link\nip addr del 10.0.0.100/32 dev lo\n"
+	if diff := cmp.Diff(want, lines(Steps(have, Setup{Method: DR, VIPs: ips(vip)}, State{}, false))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// With NAT the VIP is not here, so that there is nothing to hide.
+func TestNATHasNothingToHide(t *testing.T) {
+	setup := Setup{Method: NAT, VIPs: ips(vip), Gateways: ips("192.168.1.1")}
+	h := netiftest.From(fresh(t, nil))
+	mustApply(t, h, Steps(mustRead(h), setup, State{}, true))
+	if st := Look(mustRead(h), setup); !st.OK || !st.VIPs[0].OK || !st.VIPs[0].Silent {
+		t.Errorf("a host without the VIP: %+v", st)
+	}
+	onCard := netif.Addr{Link: "eth0", Prefix: netip.MustParsePrefix(vip + "/32")}
+	mustApply(t, h, []netif.Step{{Op: netif.AddAddr, Addr: onCard}})
+	if st := Look(mustRead(h), setup); st.OK || st.VIPs[0].OK || st.VIPs[0].Silent {
+		t.Errorf("a host that has the VIP: %+v", st)
 	}
 }
 
@@ -171,6 +277,7 @@ func TestFindings(t *testing.T) {
 		{"a clean host", func(*netif.Snapshot) {}, dr, ""},
 		{"on the card", on("eth0", vip+"/32"), dr, "wrong: 10.0.0.100 is on eth0: a device on the wire answers"},
 		{"a whole network on lo", on("lo", vip+"/24"), dr, "wrong: 10.0.0.100 is on lo with length 24: this host now takes all of 10.0.0.0/24"},
+		{"a network on the tunnel", onTunl0, Setup{Method: TUN, VIPs: ips(vip)}, "wrong: 10.0.0.100 is on tunl0 with length 24: this host now has a route to all of 10.0.0.0/24 through tunl0, where none of it is"},
 		{"lo alone", conf("lo", "arp_ignore", "1"), dr, "note: arp_ignore is set on lo and not on all"},
 		{"put on the wire", func(*netif.Snapshot) {}, Setup{Method: DR, VIPs: ips(vip), Interface: "eth0"}, "wrong: eth0 is on the wire"},
 		{"no such device", func(*netif.Snapshot) {}, Setup{Method: TUN, VIPs: ips(vip), Interface: "tun9"}, "wrong: there is no device tun9"},

@@ -247,10 +247,12 @@ func (s Setup) firstLabel() string {
 	return s.Label
 }
 
-// hostRoute is the tutorials' "route add -host VIP dev lo:0". It outlives the
-// address, so that it has to be taken away by name.
+// hostRoute is the tutorials' "route add -host VIP dev lo:0". The kernel gives a
+// route through a label the label's address for its source, and takes it away with
+// that address; so is ours, that no route to lo stays behind when a script or a
+// person takes the address away.
 func (p *planner) hostRoute(vip netip.Addr) {
-	r := netif.Route{Dst: netip.PrefixFrom(vip, 32), Link: p.setup.carrier(false), Scope: netif.ScopeLink, Table: netif.TableMain, Proto: netif.ProtoBoot}
+	r := netif.Route{Dst: netip.PrefixFrom(vip, 32), Link: p.setup.carrier(false), Source: vip, Scope: netif.ScopeLink, Table: netif.TableMain, Proto: netif.ProtoBoot}
 	step := netif.Step{Op: netif.AddRoute, Route: r}
 	// One through another device has the place, and no effect while the address is
 	// here: the local table comes first. See the findings.

@@ -312,7 +312,7 @@ func TestStateFilesLost(t *testing.T) {
 	h.Run(lvsctl("up", "--vip", vip4)...)
 	h.Run("rm", kept, copied)
 	out := h.Run(lvsctl("down", "--vip", vip4)...)
-	want := "ip route del " + vip4 + " dev lo scope link\nip addr del " + vip4 + "/32 dev lo\n"
+	want := "ip route del " + vip4 + " dev lo scope link src " + vip4 + "\nip addr del " + vip4 + "/32 dev lo\n"
 	if diff := cmp.Diff(want, out); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
