@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/lvsctl/lvsctl/config"
 	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
@@ -79,6 +82,45 @@ func TestWhatAFileWantsOfThisHost(t *testing.T) {
 				t.Errorf("notes (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// A keepalived.conf says it as well, whatever it says of the director.
+func TestWhatAKeepalivedConfWantsOfThisHost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keepalived.conf")
+	text := `vrrp_instance VI_1 {
+	interface ens99
+	virtual_router_id 51
+	virtual_ipaddress {
+		10.0.0.100
+	}
+}
+virtual_server 10.0.0.100 80 {
+	lb_algo rr
+	lb_kind DR
+	protocol TCP
+	real_server 10.0.0.11 80 {
+	}
+	real_server 10.0.0.12 80 {
+		lvs_method TUN
+	}
+}
+`
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	virtuals, problems, err := readVirtuals(t.Context(), []string{path})
+	if err != nil || config.Errors(problems) {
+		t.Fatal(err, problems)
+	}
+	for ip, want := range map[string]realserver.Setup{
+		"10.0.0.11": {Method: realserver.DR, VIPs: addrs("10.0.0.100")},
+		"10.0.0.12": {Method: realserver.TUN, Tunnel: realserver.IPIP, VIPs: addrs("10.0.0.100")},
+	} {
+		setups, notes := servedHere(virtuals, addrs(ip), realserver.Setup{})
+		if d := cmp.Diff([]realserver.Setup{want}, setups, cmpopts.EquateComparable(netip.Addr{})); d != "" || len(notes) > 0 {
+			t.Errorf("%s: %v (-want +got):\n%s", ip, notes, d)
+		}
 	}
 }
 
