@@ -84,7 +84,17 @@ func (a *Appliance) startDirector() {
 		}
 	})
 	d := a.director
-	a.gate.settles(func(ctx context.Context) { _, _ = d.Snapshot(ctx) })
+	a.gate.settles(func(ctx context.Context) { opened(ctx, d) })
+}
+
+// opened returns when the director's table is in the kernel. One question is not
+// enough: the director may take it before the order to open.
+func opened(ctx context.Context, d *ldirector.Director) {
+	for ctx.Err() == nil {
+		if s, err := d.Snapshot(ctx); err != nil || s.Open {
+			return
+		}
+	}
 }
 
 // virtuals are those of the site; what is to stay behind at the end is not cleaned

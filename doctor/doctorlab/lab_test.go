@@ -216,6 +216,10 @@ func (f fault) try(t *testing.T) {
 		f.on.Run("sh", "-e", "-c", f.make)
 	}
 	a := examine(t, f.on, f.args...)
+	// The kernel's counters are up to two seconds late.
+	for end := time.Now().Add(20 * time.Second); len(a.rules()) == 0 && time.Now().Before(end); {
+		a = examine(t, f.on, f.args...)
+	}
 	if got := a.rules(); !slices.Equal(got, []string{f.rule}) || len(a.Unknown) > 0 {
 		text, _ := f.on.Try(append([]string{program(), "doctor"}, f.args...)...)
 		t.Errorf("found %q, unknown %q\n%s", got, a.Unknown, text)
