@@ -204,13 +204,14 @@ func isHostOf(word, name string) bool {
 	return err == nil && strings.Trim(word, "[]") == host
 }
 
-// completeServers offers the servers of the daemon, once each.
-func completeServers(choice *daemonChoice) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// completer offers words for a half-typed line.
+type completer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
+
+// completeFrom offers words of a daemon's status. A daemon that does not answer
+// offers none: nothing is said into a half-typed line.
+func completeFrom(choose func(*cobra.Command) (*daemon.Client, error), words func(st statusAnswer, args []string) []string) completer {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		c, err := choice.client(cmd)
+		c, err := choose(cmd)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -218,18 +219,25 @@ func completeServers(choice *daemonChoice) func(*cobra.Command, []string, string
 		defer cancel()
 		st, err := askStatus(ctx, c)
 		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp // nothing into a half-typed line
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
+		return words(st, args), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeServers offers the servers of the daemon, once each, for one argument.
+func completeServers(choice *daemonChoice) completer {
+	return completeFrom(choice.client, func(st statusAnswer, args []string) []string {
 		var names []string
 		for _, v := range st.Virtuals {
 			for _, m := range v.Members {
-				if !slices.Contains(names, m.Server) {
+				if len(args) == 0 && !slices.Contains(names, m.Server) {
 					names = append(names, m.Server)
 				}
 			}
 		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
+		return names
+	})
 }
 
 func whyCommand() *cobra.Command {

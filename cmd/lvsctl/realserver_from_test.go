@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/lvsctl/lvsctl/config"
 	dialect "github.com/lvsctl/lvsctl/config/ldirectord"
+	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/realserver"
@@ -184,5 +187,43 @@ func TestLookInColour(t *testing.T) {
 	}
 	if got := regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(want, ""); plain.String() != got {
 		t.Errorf("without colour\n%q\nwant\n%q", plain.String(), got)
+	}
+}
+
+// keptLines is a log that a test reads.
+type keptLines struct{ lines []string }
+
+func (k *keptLines) Write(lines []daemon.Line) error {
+	for _, l := range lines {
+		k.lines = append(k.lines, l.Text)
+	}
+	return nil
+}
+
+// What the keeper waits for is said once, and again when it is over and comes back.
+func TestKeeperSaysWhatItWaitsForOnce(t *testing.T) {
+	sink := &keptLines{}
+	k := &keeper{log: daemon.NewLog(sink, nil), said: map[string]bool{}, raised: map[string]bool{}}
+	ctx, end := context.WithCancel(t.Context())
+	logged := make(chan error, 1)
+	go func() { logged <- k.log.Run(ctx) }()
+	elsewhere := &fitter{have: netif.Snapshot{Addrs: []netif.Addr{{Link: "eth0", Prefix: netip.MustParsePrefix("10.0.0.99/24")}}}}
+	lost := readResult{err: os.ErrNotExist}
+	for range 3 {
+		k.take(lost)
+		if err := k.match(elsewhere); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.take(readResult{})
+	k.take(lost)
+	end()
+	if err := <-logged; err != nil {
+		t.Fatal(err)
+	}
+	const unread = "cannot read the director's files: file does not exist; what is up is kept, and they are read again every 5s"
+	want := []string{unread, "no service of the files has a real server with an address of this host (10.0.0.99)", unread}
+	if d := cmp.Diff(want, sink.lines); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }

@@ -168,6 +168,9 @@ func settle(ctx context.Context, events <-chan netif.Event) {
 // was in force before.
 func (k *keeper) take(r readResult) {
 	err := r.err
+	if err != nil {
+		err = fmt.Errorf("cannot read the director's files: %w; what is up is kept, and they are read again every %v", err, rereadAfter)
+	}
 	if err == nil && config.Errors(r.problems) {
 		err = fmt.Errorf("not taken, the services of before are kept:\n%s", joinProblems(r.problems))
 	}
@@ -191,8 +194,9 @@ func (k *keeper) match(f *fitter) error {
 	for _, n := range notes {
 		k.trouble(n, errors.New(n))
 	}
-	k.over("nobody")
-	if len(setups) == 0 {
+	if len(setups) > 0 {
+		k.over("nobody")
+	} else {
 		k.trouble("nobody", fmt.Errorf("no service of the files has a real server with an address of this host (%s)", strings.Join(texts(k.known), ", ")))
 	}
 	gone := goneFrom(k.wanted, setups)

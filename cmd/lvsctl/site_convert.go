@@ -31,6 +31,9 @@ written, so what is not told is not lost. Files with errors are not translated.`
 			if to == "" {
 				return usage(cmd, errors.New("into which dialect? --to "+strings.Join(dialects.Targets(), "|")))
 			}
+			if err := dialects.CheckTarget(to); err != nil { // before all that may be wrong in the files
+				return usage(cmd, err)
+			}
 			return f.convert(cmd, args, to)
 		},
 	}
@@ -53,7 +56,7 @@ func (f *siteFiles) convert(cmd *cobra.Command, args []string, to string) error 
 	var b bytes.Buffer
 	lost, err := dialects.Translate(&b, to, l.Site)
 	if err != nil {
-		return usage(cmd, err)
+		return err
 	}
 	lost = append(lost, l.Outside...)
 	config.SortProblems(lost)

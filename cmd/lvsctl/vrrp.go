@@ -174,21 +174,10 @@ func (c *daemonChoice) instances(cmd *cobra.Command) (*daemon.Client, error) {
 	return nil, usage(cmd, errors.New("which daemon? --name "+strings.Join(found, ", --name ")))
 }
 
-func completeInstances(choice *daemonChoice) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		c, err := choice.instances(cmd)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		st, err := askStatus(ctx, c)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp // nothing into a half-typed line
-		}
-		taken := func(name string) bool { return slices.Contains(args, name) }
-		return slices.DeleteFunc(instanceNames(st), taken), cobra.ShellCompDirectiveNoFileComp
-	}
+func completeInstances(choice *daemonChoice) completer {
+	return completeFrom(choice.instances, func(st statusAnswer, args []string) []string {
+		return slices.DeleteFunc(instanceNames(st), func(name string) bool { return slices.Contains(args, name) })
+	})
 }
 
 func vrrpStatusCommand() *cobra.Command {

@@ -111,15 +111,22 @@ func Targets() []string {
 	return names
 }
 
+// CheckTarget is an error for a dialect that a site cannot be written in.
+func CheckTarget(name string) error {
+	if !slices.Contains(Targets(), name) {
+		return fmt.Errorf("dialect %q: nothing is translated into it; there is %s", name, strings.Join(Targets(), ", "))
+	}
+	return nil
+}
+
 // Translate writes a site in a dialect. The problems say what that dialect could
 // not say: they come from reading again what was written. An error among them is
 // a line that the dialect has words for and does not take.
 func Translate(w io.Writer, target string, s config.Site) ([]config.Problem, error) {
-	i := slices.IndexFunc(table(), func(d dialect) bool { return d.name == target && d.write != nil })
-	if i < 0 {
-		return nil, fmt.Errorf("dialect %q: nothing is translated into it; there is %s", target, strings.Join(Targets(), ", "))
+	if err := CheckTarget(target); err != nil {
+		return nil, err
 	}
-	d := table()[i]
+	d := table()[slices.IndexFunc(table(), func(d dialect) bool { return d.name == target })]
 	var b bytes.Buffer
 	if err := d.write(&b, s); err != nil {
 		return nil, err
