@@ -19,6 +19,9 @@ const patience = 2 * time.Minute
 
 const vip = "10.1.0.100"
 
+// spacing is the time between two requests of a client.
+const spacing = 5 * time.Millisecond
+
 // pair is two directors and a client on one network.
 type pair struct {
 	*testing.T
@@ -151,22 +154,22 @@ func (p *pair) smooth(what string, do, undo func()) {
 	p.Helper()
 	const tries = 3
 	for try := 1; ; try++ {
-		c := ping(p.T, p.client, vip)
+		c := p.client.Ping(vip, spacing)
 		lab.Eventually(p, patience, func() error {
-			if !c.alive() {
-				return fmt.Errorf("%s: nobody answers at %s", what, vip)
+			if err := c.Alive(); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
 			}
 			return nil
 		})
 		do()
 		time.Sleep(500 * time.Millisecond)
-		lost, gap := c.end()
-		p.Logf("%s: %d packets lost, longest gap %v", what, lost, gap.Round(time.Millisecond))
-		if lost == 0 {
+		felt := c.End()
+		p.Logf("%s: %v", what, felt)
+		if felt.Packets == 0 {
 			return
 		}
 		if try == tries {
-			p.Fatalf("%s: %d packets of a client were lost, the third time", what, lost)
+			p.Fatalf("%s: %d packets of a client were lost, the third time", what, felt.Packets)
 		}
 		undo()
 	}
