@@ -117,6 +117,9 @@ func New(o Options) *Appliance {
 	if o.RealTime {
 		a.speaker.Prepare = RealTime
 	}
+	if w, ok := o.Host.(waiting); ok {
+		a.speaker.Waiter = w.Waiter()
+	}
 	a.probes = newProber(a.tell, a.reports.say)
 	a.probes.heard = a.masterOf
 	a.reports.changed = a.probes.changed

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,12 @@ const realTimePriority = 10
 // are on time on a busy machine. Programs that we start do not inherit it. It is
 // made for [vrrp.Speaker.Prepare].
 func RealTime() error {
+	// What the loop has started must be able to run while the loop waits in the
+	// kernel, and the loop while something else runs: with one place for both, each
+	// would wait until Go notices.
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2)
+	}
 	attr := unix.SchedAttr{
 		Size:     unix.SizeofSchedAttr,
 		Policy:   unix.SCHED_FIFO,

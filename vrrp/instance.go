@@ -125,10 +125,15 @@ func (c *Instance) downAdverts() int {
 	return c.DownAdverts
 }
 
+// leastPatience is for successors on machines that are busy for longer than their
+// intervals are.
+const leastPatience = 250 * time.Millisecond
+
 // Patience is how long a leaving master waits for its successor: the skew of the
-// weakest successor there can be, plus one interval.
+// weakest successor there can be, plus one interval, but at least a quarter of a
+// second.
 func (c *Instance) Patience() time.Duration {
-	return c.skew(1, c.Interval) + c.Interval
+	return max(c.skew(1, c.Interval)+c.Interval, leastPatience)
 }
 
 // advert is what the instance says with a priority, but for its destination.

@@ -43,8 +43,7 @@ func send6(fd int, a *vrrp.Advert, index int) error {
 
 // read waits for packets until the socket is closed.
 func (s *Socket) read() {
-	defer close(s.done)
-	defer close(s.ch)
+	defer s.finish()
 	for {
 		raw, _ := s.current()
 		if raw == nil {
@@ -55,10 +54,22 @@ func (s *Socket) read() {
 	}
 }
 
+// finish is the end of the channel.
+func (s *Socket) finish() {
+	s.rx.Lock()
+	defer s.rx.Unlock()
+	s.end = true
+	close(s.ch)
+	close(s.done)
+}
+
 // readAll takes what is in the socket, but not more than drainMax packets.
 func (s *Socket) readAll(fd int) int {
 	s.rx.Lock()
 	defer s.rx.Unlock()
+	if s.end {
+		return 0
+	}
 	for n := range drainMax {
 		got, oobn, _, from, err := unix.Recvmsg(fd, s.buf[:], s.oob[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		if errors.Is(err, unix.EINTR) {

@@ -76,7 +76,7 @@ func TestAdvertsArrive(t *testing.T) {
 		t.Errorf("IPv4 source %v", a)
 	}
 	for _, ipv6 := range []bool{false, true} {
-		tx, rx := open(t, one, Options{"eth0", ipv6}), open(t, two, Options{"eth0", ipv6})
+		tx, rx := open(t, one, Options{Link: "eth0", IPv6: ipv6}), open(t, two, Options{Link: "eth0", IPv6: ipv6})
 		from, to, group := sourceOf(t, one, ipv6), sourceOf(t, two, ipv6), vrrp.GroupIPv4
 		versions := []uint8{2, 3}
 		if ipv6 {
