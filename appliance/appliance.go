@@ -219,6 +219,7 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 	defer close(a.ended)
 	events := a.watch(ctx)
 	a.use(site)
+	a.hasten()
 	close(a.begun)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -237,7 +238,16 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 		case <-look.C:
 			a.look()
 			a.lookForIPVS()
+			a.hasten()
 		}
+	}
+}
+
+// hasten is for the threads that there are by now. Where it is not allowed RealTime
+// was not allowed either, and has said so.
+func (a *Appliance) hasten() {
+	if a.o.RealTime {
+		_ = hasten()
 	}
 }
 

@@ -41,6 +41,7 @@ func main() {
 	flag.IntVar(&b.reps, "reps", 7, "vrrp: how often each side fails in each way")
 	flag.IntVar(&b.busy, "busy", 2, "vrrp: `programs` a processor that keep the machine busy in the last series; 0 is no such series")
 	flag.DurationVar(&b.manyFor, "many-for", time.Minute, "vrrp: how long 200 instances are listened to")
+	flag.BoolVar(&b.verbose, "v", false, "vrrp: print each figure")
 	flag.Func("intervals", "vrrp: `seconds` of advert_int, with commas between them; empty is no fail-over", b.setIntervals)
 	flag.Parse()
 	b.rounds, b.oneOffs = *rounds, *oneOffs
@@ -101,6 +102,7 @@ type bench struct {
 	busy      int // programs a processor
 	manyFor   time.Duration
 	intervals []time.Duration
+	verbose   bool
 }
 
 func (b *bench) setIntervals(list string) error {

@@ -250,6 +250,9 @@ func (b *bench) at(interval time.Duration, pairs [2]*directors, condition string
 		if err != nil {
 			return err
 		}
+		if b.verbose {
+			fmt.Printf("advert_int %g%s, %s: lvsctl %v; keepalived %v\n", interval.Seconds(), condition, e.name, felt[0], felt[1])
+		}
 		b.tell(e, fmt.Sprintf("advert_int %g%s", interval.Seconds(), condition), felt, most)
 	}
 	return nil
@@ -272,6 +275,9 @@ func (b *bench) eventAt(e event, interval time.Duration, pairs [2]*directors) (f
 	}
 	return felt, nil
 }
+
+// String is for those who look for the reason of a figure.
+func (o outcome) String() string { return fmt.Sprintf("%.0f ms, %d packets", o.gaps, o.lost) }
 
 // tell makes rows of it. A client that asks every 5 ms cannot tell times that are
 // nearer to each other.
