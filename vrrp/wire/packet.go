@@ -72,16 +72,13 @@ func (s *Socket) readAll(fd int) int {
 	}
 	for n := range drainMax {
 		got, oobn, _, from, err := unix.Recvmsg(fd, s.buf[:], s.oob[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			if n == 0 && !errors.Is(err, unix.EAGAIN) {
-				return 1 // an error of the socket, ENETDOWN for example: reading takes it away
-			}
+		switch {
+		case err == nil:
+			s.packet(got, oobn, from)
+		case errors.Is(err, unix.EAGAIN):
 			return n
+		default: // EINTR; or one of the socket, ENETDOWN for example: reading takes it away, and there may be packets behind it
 		}
-		s.packet(got, oobn, from)
 	}
 	return drainMax
 }

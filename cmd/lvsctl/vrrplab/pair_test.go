@@ -22,20 +22,27 @@ const vip = "10.1.0.100"
 // spacing is the time between two requests of a client.
 const spacing = 5 * time.Millisecond
 
-// pair is two directors and a client on one network.
+// pair is two directors and a client on one network, and what they balance.
 type pair struct {
 	*testing.T
-	client *lab.Host
-	d      [2]*lab.Host
-	run    [2]*lab.Process
+	client  *lab.Host
+	d       [2]*lab.Host
+	run     [2]*lab.Process
+	servers []*lab.Host
 }
 
-func newPair(t *testing.T) *pair {
+func newPair(t *testing.T) *pair { return pairWith(t, 0) }
+
+// pairWith is a pair with so many real servers.
+func pairWith(t *testing.T, servers int) *pair {
 	n := lab.New(t)
 	lan := n.Bridge("lan")
 	p := &pair{T: t, client: n.Host("client").Nic("eth0", lan, "10.1.0.9/24")}
 	for i := range p.d {
 		p.d[i] = n.Host(fmt.Sprintf("d%d", i+1)).Nic("eth0", lan, fmt.Sprintf("10.1.0.%d/24", i+1))
+	}
+	for i := range servers {
+		p.servers = append(p.servers, n.Host(fmt.Sprintf("web%d", i+1)).Nic("eth0", lan, fmt.Sprintf("10.1.0.%d/24", 21+i)))
 	}
 	t.Cleanup(func() {
 		for i, r := range p.run {
