@@ -38,7 +38,7 @@ func main() {
 	oneOffs := flag.Int("one-offs", 60, "how often each side adds and deletes one service")
 	peer := flag.String("peer", "ipvsadm", "the `program` to compare with")
 	b := bench{intervals: []time.Duration{time.Second, 100 * time.Millisecond, 10 * time.Millisecond}}
-	flag.IntVar(&b.reps, "reps", 7, "vrrp: how often each side fails in each way")
+	flag.IntVar(&b.reps, "reps", 5, "vrrp: how often each side fails in each way")
 	flag.IntVar(&b.busy, "busy", 2, "vrrp: `programs` a processor that keep the machine busy in the last series; 0 is no such series")
 	flag.DurationVar(&b.manyFor, "many-for", time.Minute, "vrrp: how long 200 instances are listened to")
 	flag.BoolVar(&b.verbose, "v", false, "vrrp: print each figure")

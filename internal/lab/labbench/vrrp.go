@@ -139,15 +139,13 @@ func (p *directors) has(i int) (there bool) {
 	return there
 }
 
-// settle waits until exactly this director has the address and the client has got
-// used to it.
+// settle waits until exactly this director has the address.
 func (p *directors) settle(holder int) error {
 	for end := time.Now().Add(patience); p.has(0) != (holder == 0) || p.has(1) != (holder == 1); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("%s: the address is not on d%d alone after %v\n%s", p.argv[0], holder+1, patience, p.d[0].run.Output()+p.d[1].run.Output())
 		}
 	}
-	time.Sleep(locktime)
 	return nil
 }
 
@@ -171,30 +169,36 @@ var (
 		undo: func(p *directors) { p.d[0].host.Run(p.lvsctl, "vrrp", "resume") }}
 )
 
-// feel is what a client feels of an event at a point of the interval, 0 to 1.
-func (p *directors) feel(e event, interval time.Duration, phase float64) (lab.Lost, error) {
+// feel is what a client feels of an event at a point of the interval, 0 to 1, and
+// of the return of the first director.
+func (p *directors) feel(e event, interval time.Duration, phase float64) (felt, back lab.Lost, err error) {
 	c := p.client.Ping(benchVIP, spacing)
 	time.Sleep(20 * spacing)
 	p.ear.forget()
 	if !p.ear.await(p.d[0].addr, patience) {
-		return c.End(), fmt.Errorf("%s: the master is silent", p.argv[0])
+		return c.End(), back, fmt.Errorf("%s: the master is silent", p.argv[0])
 	}
 	time.Sleep(time.Duration(phase * float64(interval)))
 	e.do(p)
 	p.ear.forget()
 	taken := p.ear.await(p.d[1].addr, patience)
 	time.Sleep(max(interval/2, 300*time.Millisecond))
-	felt := c.End()
+	felt = c.End()
 	if !taken {
-		return felt, fmt.Errorf("%s: nobody takes over after %s", p.argv[0], e.name)
+		return felt, back, fmt.Errorf("%s: nobody takes over after %s", p.argv[0], e.name)
 	}
+	time.Sleep(locktime)
 	if e.name != crash.name { // of a dead one the address stays behind
 		if err := p.settle(1); err != nil {
-			return felt, err
+			return felt, back, err
 		}
 	}
+	c = p.client.Ping(benchVIP, spacing)
 	e.undo(p)
-	return felt, p.settle(0)
+	err = p.settle(0)
+	back = c.End()
+	time.Sleep(locktime)
+	return felt, back, err
 }
 
 // outcome is what the clients of one side felt.
@@ -202,10 +206,12 @@ type outcome struct {
 	gaps []float64 // milliseconds
 	lost int       // packets, of all
 	most int       // of one
+	back int       // packets, of all returns
 }
 
-func (o *outcome) add(l lab.Lost) {
-	o.gaps, o.lost, o.most = append(o.gaps, ms(l.Gap)), o.lost+l.Packets, max(o.most, l.Packets)
+func (o *outcome) add(felt, back lab.Lost) {
+	o.gaps, o.lost, o.most = append(o.gaps, ms(felt.Gap)), o.lost+felt.Packets, max(o.most, felt.Packets)
+	o.back += back.Packets
 }
 
 func (b *bench) failovers(t lab.T) error {
@@ -245,6 +251,7 @@ func (b *bench) at(interval time.Duration, pairs [2]*directors, condition string
 			return err
 		}
 	}
+	time.Sleep(locktime)
 	for _, e := range []event{crash, stop, standby} {
 		felt, err := b.eventAt(e, interval, pairs)
 		if err != nil {
@@ -266,18 +273,20 @@ func (b *bench) eventAt(e event, interval time.Duration, pairs [2]*directors) (f
 			if side == 1 && e.ours {
 				continue
 			}
-			l, err := pairs[side].feel(e, interval, phase)
+			l, back, err := pairs[side].feel(e, interval, phase)
 			if err != nil {
 				return felt, err
 			}
-			felt[side].add(l)
+			felt[side].add(l, back)
 		}
 	}
 	return felt, nil
 }
 
 // String is for those who look for the reason of a figure.
-func (o outcome) String() string { return fmt.Sprintf("%.0f ms, %d packets", o.gaps, o.lost) }
+func (o outcome) String() string {
+	return fmt.Sprintf("%.0f ms, %d packets, %d of returns", o.gaps, o.lost, o.back)
+}
 
 // tell makes rows of it. A client that asks every 5 ms cannot tell times that are
 // nearer to each other.
@@ -287,6 +296,9 @@ func (b *bench) tell(e event, when string, felt [2]outcome, most float64) {
 		they = middle(felt[1].gaps)
 	}
 	what := when + ": " + e.name
+	defer func() {
+		b.note(fmt.Sprintf("  packets lost in %d returns", len(felt[0].gaps)), "", float64(felt[0].back), float64(felt[1].back))
+	}()
 	if e.name == crash.name {
 		b.atMost(what+", a client's gap", "ms", us, they, most*they+ms(spacing), fmt.Sprintf("<= %gx + 5 ms", most))
 		return
