@@ -27,11 +27,11 @@ oracle: ## the program that service=oracle runs; it is as large as all the rest
 	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/lvsctl-check-oracle ./cmd/lvsctl-check-oracle
 
 # The main job, on the tutorials' own files; examples/ has more.
-STORIES ?= 04-lvs-dr 03-ldirectord 02-keepalived-dr
+STORIES ?= lvs-dr-scripts ldirectord keepalived-dr
 demo: need build ## whole clusters at work, in about a minute; STORIES names others
 	$(GO) run ./internal/lab/labctl demo -bin $(BIN) $(STORIES)
 
-EXAMPLE ?= 04-lvs-dr
+EXAMPLE ?= lvs-dr-scripts
 lab: need build ## a shell in a running cluster; EXAMPLE names another one
 	$(GO) run ./internal/lab/labctl shell -bin $(BIN) $(EXAMPLE)
 
