@@ -236,7 +236,7 @@ func (c *clStatus) ping(node string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%s: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail, by the program ping", node)
+	return "", fmt.Errorf("%s: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail", node)
 }
 
 func (c *clStatus) nodetype(args []string) int {

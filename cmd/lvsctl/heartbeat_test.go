@@ -78,7 +78,7 @@ func TestNodeStatus(t *testing.T) {
 		{"standby", "error: standby: not known: it is master of nothing, and in VRRP only a master speaks; ask there", pair("MASTER", "MASTER")},
 		{"other", "error: no such node", pair("MASTER", "MASTER")},
 		{"10.0.0.254", "dead", ipfail},
-		{"10.0.0.254", "error: 10.0.0.254: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail, by the program ping", pair("MASTER", "MASTER")},
+		{"10.0.0.254", "error: 10.0.0.254: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail", pair("MASTER", "MASTER")},
 	} {
 		got, err := (&clStatus{st: tt.st}).statusOf(tt.node)
 		if err != nil {

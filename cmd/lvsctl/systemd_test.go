@@ -60,8 +60,9 @@ func TestSystemdTakesTheUnits(t *testing.T) {
 	put("ldirectord.service", "[Service]\nType=forking\nPIDFile=/run/ldirectord.ldirectord.pid\nExecStart=/bin/sh start\nExecStop=/bin/sh stop\nExecReload=/bin/sh reload\n")
 	put("ldirectord.service.d/lvsctl.conf", readUnit(t, "ldirectord.service.d-lvsctl.conf"))
 	put("lvsctl.service", readUnit(t, "lvsctl.service"))
+	put("heartbeat.service", readUnit(t, "heartbeat.service"))
 	put("lvsctl-realserver-run.service", readUnit(t, "lvsctl-realserver-run.service"))
-	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "lvsctl.service", "lvsctl-realserver-run.service"} {
+	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "lvsctl.service", "heartbeat.service", "lvsctl-realserver-run.service"} {
 		out, err := exec.Command(analyze, "--man=no", "verify", filepath.Join(dir, unit)).CombinedOutput()
 		// It has opinions on units of this machine, too.
 		if err != nil || regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(dir)).Match(out) {

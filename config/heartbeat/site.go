@@ -203,6 +203,7 @@ func (c *Cluster) script(ping Ping) config.Script {
 	return config.Script{
 		Name:     "ping-" + ping.Name,
 		Command:  config.Command{Words: words, Source: ping.Source},
+		Hosts:    ping.Addrs,
 		Interval: max(c.Keepalive, time.Second),
 		Timeout:  time.Duration(wait*len(ping.Addrs)+1) * time.Second,
 		Rise:     1,
