@@ -10,6 +10,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 )
 
@@ -68,7 +69,7 @@ func TestWhatANodeHas(t *testing.T) {
 
 func TestNodeStatus(t *testing.T) {
 	ipfail := pair("MASTER", "MASTER")
-	ipfail.Instances[0].Tracked = []appliance.TrackStatus{{Name: config.TrackScript("ping 10.0.0.254"), Health: "down"}}
+	ipfail.Instances[0].Tracked = []appliance.TrackStatus{{Name: config.TrackScript(heartbeat.PingScript("10.0.0.254")), Health: "down"}}
 	for _, tt := range []struct {
 		node, want string
 		st         hbStatus
