@@ -149,11 +149,16 @@ func connectTCP(fd int, addr netip.AddrPort) error {
 
 // socketError is why a connection did not come about.
 func socketError(fd int) error {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && n != 0 {
-		err = syscall.Errno(n)
+	var n int32
+	size := uint32(unsafe.Sizeof(n))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR, uintptr(unsafe.Pointer(&n)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno == 0 {
+		errno = syscall.Errno(n)
 	}
-	return os.NewSyscallError("connect", err)
+	if errno == 0 {
+		return nil
+	}
+	return os.NewSyscallError("connect", errno)
 }
 
 func (c *rawConn) connect(ctx context.Context) error {
