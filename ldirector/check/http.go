@@ -124,7 +124,7 @@ func (p HTTP) Prepare() (Probe, error) {
 		return h, nil
 	}
 	question := h.firstRequest().text(h.Method, false, h.Dialect)
-	return &plainHTTP{h, opening{addr: p.Addr, peer: h.peer, question: []byte(question), awaited: wholeAnswer}}, nil
+	return &plainHTTP{httpProbe: h, begins: opening{addr: p.Addr, peer: h.peer, question: []byte(question), awaited: wholeAnswer}}, nil
 }
 
 // url is where the first request goes.
@@ -513,10 +513,14 @@ func (p *httpProbe) lookAt(x exchange, a answer) error {
 			return x.wrong("the page of %s has digest %s, wanted %s", x.peer, got, strings.ToLower(p.Digest))
 		}
 	}
-	if p.receive == nil {
+	ok, err := p.receive.Match(a.body)
+	switch {
+	case err != nil:
+		return local(err)
+	case ok:
 		return nil
 	}
-	return x.match(p.receive, a.body, "HTTP "+strconv.Itoa(a.status)+", but the page", a.cut)
+	return x.mismatch(p.receive, a.body, fmt.Sprintf("HTTP %d, but the page", a.status), a.cut)
 }
 
 // match looks for an expression in what is called what.
@@ -527,6 +531,12 @@ func (x exchange) match(p *Pattern, text []byte, what string, cut bool) error {
 		return local(err)
 	case ok:
 		return nil
+	}
+	return x.mismatch(p, text, what, cut)
+}
+
+func (x exchange) mismatch(p *Pattern, text []byte, what string, cut bool) error {
+	switch {
 	case cut:
 		return x.wrong("%s from %s does not hold %q in its first %d bytes (the rest was not looked at)", what, x.peer, p, len(text))
 	case len(text) == 0:
