@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 )
 
@@ -113,9 +116,10 @@ func inPlaces(places []string) []string {
 // siteRun is one call of run.
 type siteRun struct {
 	*runOptions
-	cmd   *cobra.Command
-	paths []string
-	d     *siteDaemon
+	cmd     *cobra.Command
+	paths   []string
+	d       *siteDaemon
+	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force; nil: none are heartbeat's
 }
 
 // namesPause is the time between two attempts to look up the names in the files.
@@ -132,7 +136,7 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			return nil, err
 		}
 		if !config.Errors(l.Problems) {
-			sayAll(r.cmd.ErrOrStderr(), slices.Concat(l.Problems, l.Outside))
+			sayAll(r.cmd.ErrOrStderr(), toldOf(l))
 			return l, appliance.Check(r.placed(l.Site))
 		}
 		alone := siteFiles{dialect: r.dialect}
@@ -175,13 +179,54 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 	r.d = &siteDaemon{
 		kind: "lvsctl", name: r.name, file: strings.Join(r.paths, ", "), debug: r.debug,
 		sink: daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}, reload: r.again,
+		scripts: scriptFolders(l), more: map[string]http.HandlerFunc{"GET /v1/heartbeat": r.serveCluster},
 	}
+	r.cluster.Store(l.Cluster)
+	r.d.greet = func() { r.hello(l) }
 	if !r.fixed {
 		for _, f := range l.Files {
 			r.follow(f.Name)
 		}
 	}
 	return r.d.run(site)
+}
+
+// toldOf is what is wrong with files that can be run all the same.
+func toldOf(l *dialects.Loaded) []config.Problem {
+	all := slices.Concat(l.Problems, l.Outside)
+	if l.Cluster != nil {
+		all = append(all, storageProblems(l.Cluster)...)
+	}
+	return all
+}
+
+// scriptFolders are where scripts of resources are looked for; nil where no file
+// names resources.
+func scriptFolders(l *dialects.Loaded) []string {
+	for _, f := range l.Files {
+		if filepath.Base(f.Name) == "haresources" {
+			return resourceFolders(filepath.Dir(f.Name))
+		}
+	}
+	return nil
+}
+
+// hello is what the log begins with.
+func (r *siteRun) hello(l *dialects.Loaded) {
+	r.d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", r.d.kind, ownVersion(), os.Getpid())
+	if l.Cluster != nil {
+		r.d.log.Print(daemon.Notice, l.Cluster.String())
+	}
+}
+
+// serveCluster answers heartbeat's programs, where files of heartbeat's are in force.
+func (r *siteRun) serveCluster(w http.ResponseWriter, _ *http.Request) {
+	c := r.cluster.Load()
+	if c == nil {
+		daemon.Answer(w, http.StatusNotFound, nil, errors.New("this daemon does not run files of heartbeat"))
+		return
+	}
+	daemon.Answer(w, http.StatusOK, clusterAnswer(c), nil)
 }
 
 // again reads all files for a reload. What names no instance and no service any
@@ -191,11 +236,14 @@ func (r *siteRun) again() (config.Site, []config.Problem) {
 	if err != nil {
 		return config.Site{}, []config.Problem{{File: r.d.file, Severity: config.Error, Text: err.Error()}}
 	}
-	problems := slices.Concat(l.Problems, l.Outside)
+	problems := toldOf(l)
 	site := r.placed(l.Site)
 	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
+	}
+	if !config.Errors(problems) {
+		r.cluster.Store(l.Cluster)
 	}
 	return site, problems
 }
