@@ -4,6 +4,7 @@
 //	labbench [-bin DIR] ipvsadm    tables, in one boot of the lab
 //	labbench [-bin DIR] checks     checks and reloads, in one boot of the lab
 //	labbench [-bin DIR] watching   a thousand servers, on this machine itself
+//	labbench [-bin DIR] soak       a cluster that everything happens to, for an hour; SOAK=10m shortens it
 //
 // Its exit status is 1 when a target was missed.
 //
@@ -35,9 +36,9 @@ func main() {
 	peer := flag.String("peer", "ipvsadm", "the `program` to compare with")
 	flag.Parse()
 	b := bench{rounds: *rounds, oneOffs: *oneOffs}
-	measure := map[string]func() error{"ipvsadm": b.all, "checks": b.checks, "watching": b.watching}[flag.Arg(0)]
+	measure := map[string]func() error{"ipvsadm": b.all, "checks": b.checks, "watching": b.watching, "soak": b.soak}[flag.Arg(0)]
 	if measure == nil {
-		fail(errors.New("what is to be measured? ipvsadm, checks or watching"))
+		fail(errors.New("what is to be measured? ipvsadm, checks, watching or soak"))
 	}
 	if flag.Arg(0) != "watching" {
 		if err := lab.Enter(); err != nil {
@@ -77,7 +78,7 @@ type bench struct {
 	rounds, oneOffs   int
 	lvsctl, peer, nop []string
 	offline           string // lvsctl-unplugged
-	dir               string
+	dir, bin          string
 	rows              []row
 }
 
@@ -86,6 +87,7 @@ func (b *bench) prepare(bin, peer string) error {
 	if err != nil {
 		return err
 	}
+	b.bin = abs
 	b.lvsctl = []string{filepath.Join(abs, "lvsctl"), "ipvsadm"}
 	b.nop = []string{filepath.Join(abs, "empty")}
 	b.offline = filepath.Join(abs, "lvsctl-unplugged")
