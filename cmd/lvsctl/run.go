@@ -48,7 +48,8 @@ file it takes what is in /etc/lvsctl, /etc/ha.d and /etc/keepalived.
 Files that change are read again, all of them, and what did not change in them feels
 nothing. Files with errors change nothing: they are logged, and shown by lvsctl
 status. At the start they end the program with status 5; only a name that cannot be
-looked up yet is waited for.
+looked up yet is waited for. An interface that is not there yet is waited for by its
+virtual routers alone.
 
 With --services master the virtual services are in the kernel only while an instance
 is master on this host, with --services always they are there on every director. Else
@@ -97,6 +98,8 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := &siteRun{runOptions: o, cmd: cmd, paths: paths}
+	// At boot an interface may be late. Its instances wait for it; nobody else has to.
+	r.expected = func(string) bool { return true }
 	l, err := r.first(ctx)
 	if err != nil || l == nil {
 		return err
@@ -181,7 +184,7 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 		sink: daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}, reload: r.again,
 		scripts: scriptFolders(l), more: map[string]http.HandlerFunc{"GET /v1/heartbeat": r.serveCluster},
 	}
-	r.cluster.Store(l.Cluster)
+	r.taken(l)
 	r.d.greet = func() { r.hello(l) }
 	if !r.fixed {
 		for _, f := range l.Files {
@@ -243,9 +246,23 @@ func (r *siteRun) again() (config.Site, []config.Problem) {
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
 	}
 	if !config.Errors(problems) {
-		r.cluster.Store(l.Cluster)
+		r.taken(l)
 	}
 	return site, problems
+}
+
+// taken remembers files that come into force. From now on a new name of an interface
+// that is not there is a slip; one that was there may be away for a moment.
+func (r *siteRun) taken(l *dialects.Loaded) {
+	r.cluster.Store(l.Cluster)
+	var known []string
+	for _, in := range l.Site.Instances {
+		known = append(known, in.Link)
+		for _, t := range in.Track {
+			known = append(known, strings.TrimPrefix(t.Name, config.TrackLink("")))
+		}
+	}
+	r.expected = func(link string) bool { return slices.Contains(known, link) }
 }
 
 // follow has a file read again whenever it changes.
