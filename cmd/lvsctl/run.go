@@ -97,7 +97,11 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r := &siteRun{runOptions: o, cmd: cmd, paths: paths}
+	// Who waits for a name server must not die of being told that the files are better now.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	r := &siteRun{runOptions: o, cmd: cmd, paths: paths, hup: hup}
 	// At boot an interface may be late. Its instances wait for it; nobody else has to.
 	r.expected = func(string) bool { return true }
 	l, err := r.first(ctx)
@@ -122,6 +126,7 @@ type siteRun struct {
 	cmd     *cobra.Command
 	paths   []string
 	d       *siteDaemon
+	hup     <-chan os.Signal                  // SIGHUP while there is no daemon yet
 	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force; nil: none are heartbeat's
 }
 
@@ -151,8 +156,11 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			fmt.Fprintln(r.cmd.ErrOrStderr(), "lvsctl: run: waiting until this host can make sense of the files")
 		}
 		said = true
-		if !pause(ctx, namesPause) {
+		select {
+		case <-ctx.Done():
 			return nil, nil
+		case <-r.hup:
+		case <-time.After(namesPause):
 		}
 	}
 }
@@ -186,12 +194,29 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 	}
 	r.taken(l)
 	r.d.greet = func() { r.hello(l) }
+	r.d.extra = append(r.d.extra, daemon.Func("early reload", r.early))
 	if !r.fixed {
 		for _, f := range l.Files {
 			r.follow(f.Name)
 		}
 	}
 	return r.d.run(site)
+}
+
+// early does what was asked for after the files were read, and before signals were the
+// daemon's.
+func (r *siteRun) early(ctx context.Context) error {
+	select {
+	case <-r.d.app.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	select {
+	case <-r.hup:
+		r.d.readAgain()
+	default:
+	}
+	return nil
 }
 
 // toldOf is what is wrong with files that can be run all the same.

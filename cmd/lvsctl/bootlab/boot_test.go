@@ -122,6 +122,7 @@ func TestTheResolverIsLate(t *testing.T) {
 	if r.hasVIP() || r.table() != "" {
 		t.Errorf("half of the files are in force: %s", r.table())
 	}
+	r.run.Signal(syscall.SIGHUP) // which has it look again, and no more
 	r.director.WriteFile("/etc/hosts", "10.0.0.12 web2.example\n", 0o644)
 	r.wantTable(tableOf("10.0.0.11", "10.0.0.12"))
 	r.wantVIP()

@@ -23,7 +23,8 @@ func (r *run) act(e *happened) error {
 		return r.actFiles(e)
 	case Hup:
 		for _, name := range all {
-			if _, lives := c.lives(name); lives {
+			// Who has just been started may not hear of signals yet.
+			if age, lives := c.lives(name); lives && age > r.hearing() {
 				c.proc(name).Signal(syscall.SIGHUP)
 			}
 		}
@@ -33,6 +34,9 @@ func (r *run) act(e *happened) error {
 	}
 	return r.actForeign(e)
 }
+
+// hearing is the age from which a daemon can be spoken with.
+func (r *run) hearing() time.Duration { return time.Duration(float64(2*time.Second) * r.slow) }
 
 // patient is the time that a daemon has to end.
 func (r *run) patient() time.Duration { return time.Duration(float64(15*time.Second) * r.slow) }
@@ -124,7 +128,7 @@ func (r *run) actServer(e *happened) error {
 func (r *run) everyDirector(args ...string) error {
 	var errs []error
 	for _, name := range lbs {
-		if age, lives := r.c.lives(name); !lives || age < time.Duration(float64(2*time.Second)*r.slow) {
+		if age, lives := r.c.lives(name); !lives || age < r.hearing() {
 			continue // its socket may not be there yet
 		}
 		errs = append(errs, r.order(name, args...))
