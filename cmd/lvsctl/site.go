@@ -32,6 +32,9 @@ type siteFiles struct {
 	// tableOnly is for commands that make no address: an interface that this host does
 	// not have is said, and is no reason not to make the table.
 	tableOnly bool
+	// expected tells of interfaces that the files may name though this host has none
+	// of the name now; nil: none.
+	expected func(link string) bool
 }
 
 func (f *siteFiles) flags(cmd *cobra.Command) {
@@ -54,6 +57,9 @@ func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, 
 		var err error
 		if host, err = thisHost(); err != nil {
 			return nil, err
+		}
+		if has := host.HasLink; f.expected != nil {
+			host.HasLink = func(link string) bool { return has(link) || f.expected(link) }
 		}
 	}
 	hasLink := host.HasLink
