@@ -17,6 +17,7 @@ import (
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
 // siteCommands work on files in any dialect.
@@ -89,6 +90,7 @@ func thisHost() (dialects.Host, error) {
 			_, has := have.Link(name)
 			return has
 		},
+		User: check.KnownUser,
 	}, nil
 }
 
