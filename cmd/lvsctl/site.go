@@ -18,6 +18,7 @@ import (
 	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
 // siteCommands work on files in any dialect.
@@ -129,6 +130,7 @@ func thisHost() (dialects.Host, error) {
 			_, has := have.Link(name)
 			return has
 		},
+		User: check.KnownUser,
 	}, nil
 }
 
