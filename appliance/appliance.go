@@ -120,6 +120,9 @@ func New(o Options) *Appliance {
 	if o.RealTime {
 		a.speaker.Prepare = RealTime
 	}
+	if w, ok := o.Host.(waiting); ok {
+		a.speaker.Waiter = w.Waiter()
+	}
 	a.probes = newProber(a.tell, a.reports.say)
 	a.probes.heard = a.masterOf
 	a.probes.answer = func(name string, number uint64, holder string) { a.warn(a.speaker.Answer(name, number, holder)) }
@@ -225,6 +228,7 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 	defer close(a.ended)
 	events := a.watch(ctx)
 	a.use(site)
+	a.hasten()
 	close(a.begun)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -243,7 +247,16 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 		case <-look.C:
 			a.look()
 			a.lookForIPVS()
+			a.hasten()
 		}
+	}
+}
+
+// hasten is for the threads that there are by now. Where it is not allowed RealTime
+// was not allowed either, and has said so.
+func (a *Appliance) hasten() {
+	if a.o.RealTime {
+		_ = hasten()
 	}
 }
 

@@ -114,7 +114,7 @@ func (a *Appliance) ownGone(e netif.Event) bool {
 	})
 }
 
-// look compares what is with what should be: devices, addresses, and instances
+// look compares what is with what should be: devices, addresses, routes, and instances
 // that wait.
 func (a *Appliance) look() {
 	all := map[string]bool{}
@@ -122,6 +122,7 @@ func (a *Appliance) look() {
 		all[r.name] = true
 	}
 	a.putBack(all, true)
+	a.putRoutesBack()
 	links := linkCache{host: a.o.Host, addrs: true}
 	if len(a.waiting) > 0 || a.sourcesMoved(&links) {
 		a.plan()

@@ -147,3 +147,18 @@ func (a *Appliance) advice(links *linkCache, link string) string {
 	}
 	return "no network manager has " + link + ", so look for a person or a script; to take a VIP away for good, type: lvsctl vrrp standby"
 }
+
+// putRoutesBack gives instances their routes back. The kernel tells of routes, too,
+// but on a router of all the others as well; so this is left to the looks.
+func (a *Appliance) putRoutesBack() {
+	for r, k := range a.kept {
+		missing, err := k.routes.missing()
+		switch {
+		case err != nil:
+			a.reports.say(Warning, r.name, "looking at routes: "+err.Error())
+		case len(missing) > 0:
+			a.reports.say(Warning, r.name, fmt.Sprintf("route to %v was removed by somebody else; put back", missing[0].Dst))
+			a.warn(a.speaker.Retake(r.name))
+		}
+	}
+}

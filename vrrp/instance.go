@@ -131,10 +131,15 @@ func (c *Instance) downAdverts() int {
 	return c.DownAdverts
 }
 
+// leastPatience is for successors on machines that are busy for longer than their
+// intervals are.
+const leastPatience = 250 * time.Millisecond
+
 // Patience is how long a leaving master waits for its successor: the skew of the
-// weakest successor there can be, plus one interval.
+// weakest successor there can be, plus one interval, but at least a quarter of a
+// second.
 func (c *Instance) Patience() time.Duration {
-	return c.skew(1, c.Interval) + c.Interval
+	return max(c.skew(1, c.Interval)+c.Interval, leastPatience)
 }
 
 // advert is what the instance says with a priority, but for its destination.
@@ -259,8 +264,10 @@ type Tracked struct {
 	Name string
 	// Weight 0: the instance is in FAULT while the thing is not up. Above 0: added
 	// to the priority while it is up. Below 0: subtracted while it is down.
-	Weight  int
-	Reverse bool // up counts as down, and down as up
+	Weight int
+	// Reverse is keepalived's: without a weight up counts as down, and down as up;
+	// with one, what would be added is subtracted, and what would be subtracted added.
+	Reverse bool
 }
 
 func (t Tracked) turn(h Health) Health {
@@ -273,6 +280,13 @@ func (t Tracked) turn(h Health) Health {
 	return h
 }
 
+func (t Tracked) sign() int {
+	if t.Reverse {
+		return -1
+	}
+	return 1
+}
+
 // effective is the priority that the tracked things leave of base. An owner
 // keeps 255: its addresses are its own whatever happens.
 func effective(base uint8, track []Tracked, health map[string]Health) uint8 {
@@ -281,9 +295,9 @@ func effective(base uint8, track []Tracked, health map[string]Health) uint8 {
 	}
 	p := int(base)
 	for _, t := range track {
-		h := t.turn(health[t.Name])
+		h := health[t.Name]
 		if t.Weight > 0 && h == Up || t.Weight < 0 && h == Down {
-			p = max(math.MinInt16, min(math.MaxInt16, p+t.Weight))
+			p = max(math.MinInt16, min(math.MaxInt16, p+t.sign()*t.Weight))
 		}
 	}
 	return uint8(max(1, min(PriorityOwner-1, p)))

@@ -32,6 +32,7 @@ type Machine struct {
 	releaseAt time.Time // BACKUP: let go of what was held as master
 	announce  schedule  // MASTER: announcements to come
 	warnAt    time.Time // BACKUP: the master is late
+	silentTo  time.Time // MASTER by takeover: takes first and speaks then
 
 	question  question  // BACKUP: are the addresses free?
 	meekUntil time.Time // after Forfeit: leave live masters alone
@@ -320,7 +321,7 @@ func (m *Machine) outdo(now time.Time, a *Advert) {
 // skew: to a flood one answer in that time says as much as thousands, and no
 // backup can take over in between.
 func (m *Machine) answer(now time.Time) {
-	next := m.answered.Add(m.cfg.skew(PriorityOwner, m.cfg.Interval) / 2)
+	next := later(m.answered.Add(m.cfg.skew(PriorityOwner, m.cfg.Interval)/2), m.silentTo)
 	if next.After(now) {
 		m.advertAt = earliest(m.advertAt, next)
 		return
@@ -373,6 +374,11 @@ func (m *Machine) hold(now time.Time) {
 	m.announce.start(now, &m.cfg.Garp)
 }
 
+// takingTime is for a router that has sent its first advert, and only now sets its
+// addresses and announces them. How long that takes has to do with its machine and
+// nothing with the interval: a busy one lets it wait for tens of milliseconds.
+const takingTime = 100 * time.Millisecond
+
 // recvLeaving takes any master for the successor: whoever speaks has heard our
 // goodbye, or did not need it.
 func (m *Machine) recvLeaving(now time.Time, a *Advert) {
@@ -380,8 +386,7 @@ func (m *Machine) recvLeaving(now time.Time, a *Advert) {
 		return
 	}
 	if m.master.Addr != a.Src {
-		// It sends first and takes then: give it the time.
-		m.downAt = earliest(m.downAt, now.Add(min(m.cfg.Interval/2, 100*time.Millisecond)))
+		m.downAt = now.Add(takingTime)
 		m.againAt = time.Time{}
 	}
 	if m.cfg.Version == 3 {
@@ -481,7 +486,8 @@ func (m *Machine) Takeover(now time.Time) ([]Action, error) {
 	case Backup:
 		m.becomeMaster(now, "takeover")
 		m.hold(now)
-		m.advertAt = now.Add(m.linger())
+		m.silentTo = now.Add(takingTime / 2)
+		m.advertAt = m.silentTo
 	case Leaving:
 		m.toMaster(now, "takeover")
 	case Master:
@@ -591,8 +597,9 @@ func (m *Machine) follow(now time.Time, why string) {
 	m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
 }
 
-// linger is how long the addresses stay after another master was heard.
-func (m *Machine) linger() time.Duration { return min(m.cfg.Interval/10, 50*time.Millisecond) }
+// linger is how long the addresses stay after another master was heard: it may not
+// have taken them yet. Two hold them for an interval at the most.
+func (m *Machine) linger() time.Duration { return min(m.cfg.Interval, takingTime/2) }
 
 // cause is why the machine cannot be master, or nothing.
 func (m *Machine) cause() string {
@@ -635,6 +642,7 @@ func (m *Machine) become(now time.Time, s State, why string) {
 	from := m.state
 	m.state, m.since = s, now
 	m.advertAt, m.downAt, m.againAt, m.warnAt, m.releaseAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	m.silentTo = time.Time{}
 	m.announce = schedule{}
 	m.question = question{}
 	m.preemptAt = time.Time{}

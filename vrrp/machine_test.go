@@ -271,7 +271,8 @@ func TestQuietLog(t *testing.T) {
 }
 
 func TestEffectivePriority(t *testing.T) {
-	track := []Tracked{{Name: "up", Weight: 20}, {Name: "down", Weight: -30}, {Name: "turned", Weight: -5, Reverse: true}, {Name: "must"}}
+	track := []Tracked{{Name: "up", Weight: 20}, {Name: "down", Weight: -30}, {Name: "turned", Weight: -5, Reverse: true},
+		{Name: "bonus", Weight: 7, Reverse: true}, {Name: "must"}}
 	for _, c := range []struct {
 		base   uint8
 		health map[string]Health
@@ -281,7 +282,10 @@ func TestEffectivePriority(t *testing.T) {
 		{100, nil, 100, 1},
 		{100, map[string]Health{"up": Up, "must": Up}, 120, 0},
 		{100, map[string]Health{"up": Down, "down": Up, "must": Down}, 100, 1},
-		{100, map[string]Health{"down": Down, "turned": Up}, 65, 1},
+		{100, map[string]Health{"down": Down, "turned": Up}, 70, 1},
+		{100, map[string]Health{"turned": Down}, 105, 1}, // what keepalived 2.2.7 makes of weight -5 reverse
+		{100, map[string]Health{"bonus": Up}, 93, 1},
+		{100, map[string]Health{"bonus": Down}, 100, 1},
 		{20, map[string]Health{"down": Down, "must": Up}, 1, 0},
 		{250, map[string]Health{"up": Up, "must": Up}, 254, 0},
 		{255, map[string]Health{"down": Down, "must": Up}, 255, 0},

@@ -27,6 +27,9 @@ import (
 type Options struct {
 	Link string // interface; empty is any, for unicast only
 	IPv6 bool
+	// Poll is what the owner of the socket waits with. Adverts come into the channel
+	// only by Drain then. nil: they come by themselves.
+	Poll *Poll
 }
 
 // Socket is a [vrrp.Transport]. Its methods may be called by several goroutines.
@@ -37,6 +40,7 @@ type Socket struct {
 	ns   *os.File      // the network namespace it was opened in
 
 	rx  sync.Mutex // reading, and what it needs
+	end bool       // the channel is closed
 	buf [4200]byte // an advert of 255 IPv6 addresses has 4088
 	oob [128]byte
 	dec [256]*vrrp.Decoder // by VRID: each remembers its master
@@ -88,7 +92,9 @@ func Open(o Options) (*Socket, error) {
 		ns.Close()
 		return nil, err
 	}
-	go s.read()
+	if o.Poll == nil {
+		go s.read()
+	}
 	return s, nil
 }
 
@@ -194,11 +200,18 @@ func (s *Socket) dial() (index, fd int, err error) {
 	if s.opt.IPv6 {
 		family = unix.AF_INET6
 	}
-	fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, vrrp.Protocol)
-	if err != nil {
+	kind := unix.SOCK_RAW | unix.SOCK_CLOEXEC
+	if s.opt.Poll == nil {
+		kind |= unix.SOCK_NONBLOCK // has Go's own poller wait for it
+	}
+	if fd, err = unix.Socket(family, kind, vrrp.Protocol); err != nil {
 		return 0, 0, err
 	}
-	if err := setUp(fd, s.opt, index); err != nil {
+	err = setUp(fd, s.opt, index)
+	if err == nil && s.opt.Poll != nil {
+		err = s.opt.Poll.add(fd)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return 0, 0, err
 	}
@@ -438,6 +451,9 @@ func (s *Socket) Close() error {
 	s.closed = true
 	err := s.file.Close()
 	s.mu.Unlock()
+	if s.opt.Poll != nil {
+		s.finish()
+	}
 	<-s.done
 	return errors.Join(err, s.ns.Close())
 }

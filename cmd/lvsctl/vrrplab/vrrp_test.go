@@ -44,24 +44,19 @@ func TestLife(t *testing.T) {
 	p.run[0].Await("removed from eth0 by somebody else; put back", patience)
 
 	// Death.
-	c := ping(t, p.client, vip)
-	lab.Eventually(t, patience, func() error {
-		if !c.alive() {
-			return fmt.Errorf("nobody answers")
-		}
-		return nil
-	})
+	c := p.client.Ping(vip, spacing)
+	lab.Eventually(t, patience, c.Alive)
 	p.crash(0)
 	lab.Eventually(t, patience, func() error {
-		if !p.has(1) || !c.alive() {
-			return fmt.Errorf("after the crash nobody answers")
+		if !p.has(1) {
+			return fmt.Errorf("after the crash nobody takes over")
 		}
-		return nil
+		return c.Alive()
 	})
-	_, gap := c.end()
-	t.Logf("crash: longest gap %v, by the timers 783ms to 1083ms", gap.Round(time.Millisecond))
-	if gap < 600*time.Millisecond || gap > 10*time.Second {
-		t.Errorf("crash: the client waited %v, by the timers it is 783ms to 1083ms", gap)
+	felt := c.End()
+	t.Logf("crash: longest gap %v, by the timers 783ms to 1083ms", felt.Gap.Round(time.Millisecond))
+	if felt.Gap < 600*time.Millisecond || felt.Gap > 10*time.Second {
+		t.Errorf("crash: the client waited %v, by the timers it is 783ms to 1083ms", felt.Gap)
 	}
 
 	// Return: what it left is cleaned up before it is master again.
@@ -213,7 +208,7 @@ func TestReplacement(t *testing.T) {
 	p.startPeer(1)
 	p.startPeer(0)
 	p.await("a pair of keepalived", 0)
-	c := ping(t, p.client, vip)
+	c := p.client.Ping(vip, spacing)
 	p.stop(1)
 	p.startFile(1)
 	p.run[1].Await("Startup complete", patience)
@@ -222,10 +217,10 @@ func TestReplacement(t *testing.T) {
 	p.await("the new one takes over", 1)
 	p.startFile(0)
 	p.await("the master is replaced", 0)
-	lost, gap := c.end()
-	t.Logf("replacement: %d packets lost, longest gap %v; keepalived's own fail-over is 183ms at least", lost, gap.Round(time.Millisecond))
-	if gap > 10*time.Second {
-		t.Errorf("the client waited %v", gap)
+	felt := c.End()
+	t.Logf("replacement: %v; keepalived's own fail-over is 183ms at least", felt)
+	if felt.Gap > 10*time.Second {
+		t.Errorf("the client waited %v", felt.Gap)
 	}
 
 	// A reload adds an address, and moves none.
