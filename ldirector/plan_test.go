@@ -363,6 +363,9 @@ func TestAdoptedHealthIsOfTheMemberNotOfTheCheck(t *testing.T) {
 	}
 }
 
+// off is a server with checktype=off.
+func off(name string, weight uint32) Member { return Member{Destination: dst(name, weight), Off: true} }
+
 func TestReloadKeepsWhatIsKnown(t *testing.T) {
 	before := []Virtual{service(vip, real("a", 1), real("b", 3)).with(withFallback)}
 	renamed := real("b", 3)
@@ -382,6 +385,9 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 		"a service more, with a known server":           {append([]Virtual{service(vip2, real("a", 2), real("b", 1))}, before...), "100:80: a=1\n101:80: a=2"},
 		"a service less":                                {nil, ""},
 		"now quiescent":                                 {[]Virtual{before[0].with(quiescent)}, "100:80: a=1 b=0"},
+		"checks switched off: who serves goes on":       {[]Virtual{service(vip, off("a", 2), off("b", 3)).with(withFallback)}, "100:80: a=2"},
+		"the same, quiescent":                           {[]Virtual{service(vip, off("a", 2), off("b", 3)).with(quiescent)}, "100:80: a=2 b=0"},
+		"a new server, switched off, stays out":         {[]Virtual{service(vip, off("c", 2)).with(withFallback)}, "100:80: f=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			old := NewPlan(before)

@@ -89,12 +89,17 @@ func (m *member) strength() uint64 {
 }
 
 // available tells whether nothing but its health keeps a member from serving.
-func (m *member) available() bool { return !m.Off && m.excused == "" && m.drain == nil }
+func (m *member) available() bool { return !m.out() && m.excused == "" && m.drain == nil }
+
+// out tells whether checktype=off keeps a member out. One that served when a
+// reload switched its checks off goes on, as with ldirectord: nobody looks after
+// it any more, but a reload takes no healthy server out.
+func (m *member) out() bool { return m.Off && !m.assumed }
 
 // health is the verdict of all checks of a member together.
 func (m *member) health() check.Health {
 	verdict := check.Up
-	if m.Off {
+	if m.out() {
 		return check.Unknown
 	}
 	for _, c := range m.checks {
@@ -192,7 +197,7 @@ func (m *member) complaint() string {
 func (m *member) judge() Standing {
 	h := m.health()
 	switch {
-	case m.Off:
+	case m.out():
 		return Off
 	case m.excused != "":
 		return Maintained

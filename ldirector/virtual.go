@@ -41,7 +41,8 @@ type Member struct {
 	// Checks must all say well. Without any the member is always well.
 	// Specs with the same ID, in whatever virtual, are one check.
 	Checks []check.Spec
-	// Off keeps the member out whatever its checks say (checktype=off).
+	// Off asks nobody after the member, and keeps it out (checktype=off), unless
+	// it served when a reload switched it off.
 	Off bool
 	// Inhibit overrides Policy.Quiescent for this member alone.
 	Inhibit bool
