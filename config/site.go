@@ -140,8 +140,12 @@ type Command struct {
 
 // Script is a program whose exit status tells whether something is well.
 type Script struct {
-	Name              string
-	Command           Command
+	Name    string
+	Command Command
+	// Hosts, addresses or names, are asked for an ICMP echo in place of running
+	// Command, which does the same for programs that know no other way: one that
+	// answers is enough.
+	Hosts             []string
 	Interval, Timeout time.Duration
 	Rise, Fall        int // results in a row; the first result ever counts at once
 	// InitFail counts it as down until the first result; without it the instances
