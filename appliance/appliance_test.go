@@ -143,6 +143,33 @@ func TestTheft(t *testing.T) {
 	})
 }
 
+// A route that somebody takes away comes back with the next look, and is not missed
+// by who has given it up.
+func TestTheftOfARoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		in := instance("VI_1", 51, "10.0.0.100/32")
+		dst := netip.MustParsePrefix("10.5.0.0/16")
+		in.Routes = []config.Route{{Dst: dst, Via: netip.MustParseAddr("10.0.0.7")}}
+		r := start(t, host, config.Site{Instances: []config.Instance{in}}, nil)
+		time.Sleep(4 * time.Second)
+		host.stealRoute(dst)
+		time.Sleep(lookEvery)
+		if got := host.told("route add"); len(got) != 2 {
+			t.Errorf("routes added: %q", got)
+		}
+		equal(t, "log", r.said("route to"), "5.000 (VI_1) route to 10.5.0.0/16 was removed by somebody else; put back")
+		host.setLink("eth0", &Link{Index: 2, Ethernet: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}})
+		time.Sleep(time.Second)
+		host.stealRoute(dst) // as the kernel does it with those of a device that went down
+		time.Sleep(2 * lookEvery)
+		if got := host.told("route add"); len(got) != 2 {
+			t.Errorf("in FAULT, routes added: %q", got)
+		}
+		r.stop()
+	})
+}
+
 // One address that the kernel refuses keeps no other away, nor does a route.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -28,11 +28,12 @@ type fakeHost struct {
 	refuse  func(netif.Step) error
 	answers map[netip.Addr]string // MAC that answers
 	ports   []*fakePort
+	stolen  map[netip.Prefix]bool
 }
 
 func newFakeHost() *fakeHost {
 	return &fakeHost{
-		start: time.Now(), sysctls: map[string]string{}, events: make(chan netif.Event, 4096), answers: map[netip.Addr]string{},
+		start: time.Now(), sysctls: map[string]string{}, stolen: map[netip.Prefix]bool{}, events: make(chan netif.Event, 4096), answers: map[netip.Addr]string{},
 		links: map[string]*Link{"eth0": {Index: 2, Running: true, Ethernet: true, MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}},
 	}
 }
@@ -63,11 +64,34 @@ func (h *fakeHost) Do(s netif.Step) error {
 			return err
 		}
 	}
+	if s.Op == netif.AddRoute {
+		delete(h.stolen, s.Route.Dst)
+	}
 	if s.Op == netif.SetSysctl {
 		h.sysctls[s.Sysctl.Key] = s.Sysctl.Value
 	}
 	h.write("%v", s)
 	return nil
+}
+
+// Lacking are the routes that were stolen, and not added since.
+func (h *fakeHost) Lacking(want []netif.Route) ([]netif.Route, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []netif.Route
+	for _, r := range want {
+		if h.stolen[r.Dst] {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// stealRoute takes a route away.
+func (h *fakeHost) stealRoute(dst netip.Prefix) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stolen[dst] = true
 }
 
 func (h *fakeHost) Addrs(steps []netif.Step) []error {

@@ -18,6 +18,8 @@ type Host interface {
 	Do(netif.Step) error
 	// Addrs are changes of addresses, with one verdict each.
 	Addrs([]netif.Step) []error
+	// Lacking are those of the routes that are not there.
+	Lacking([]netif.Route) ([]netif.Route, error)
 	Watch(context.Context) (<-chan netif.Event, error)
 	// Link tells how a device is at this moment; its addresses only when asked.
 	Link(name string, addrs bool) (Link, error)

@@ -136,6 +136,21 @@ func (a *Appliance) putBack(names map[string]bool, always bool) {
 	}
 }
 
+// putRoutesBack gives instances their routes back. The kernel tells of routes, too,
+// but on a router of all the others as well; so this is left to the looks.
+func (a *Appliance) putRoutesBack() {
+	for r, k := range a.kept {
+		missing, err := k.routes.missing()
+		switch {
+		case err != nil:
+			a.reports.say(Warning, r.name, "looking at routes: "+err.Error())
+		case len(missing) > 0:
+			a.reports.say(Warning, r.name, fmt.Sprintf("route to %v was removed by somebody else; put back", missing[0].Dst))
+			a.warn(a.speaker.Retake(r.name))
+		}
+	}
+}
+
 func (a *Appliance) mayRetake(name string) bool {
 	t := a.thefts[name]
 	if t == nil || time.Since(t.since) > theftWindow {
@@ -155,7 +170,7 @@ func theftText(missing []netif.Addr) string {
 		missing[0].Link + " managed no' in NetworkManager, 'lvsctl vrrp standby' for a person"
 }
 
-// look compares what is with what should be: devices, addresses, and instances
+// look compares what is with what should be: devices, addresses, routes, and instances
 // that wait.
 func (a *Appliance) look() {
 	all := map[string]bool{}
@@ -163,6 +178,7 @@ func (a *Appliance) look() {
 		all[r.name] = true
 	}
 	a.putBack(all, true)
+	a.putRoutesBack()
 	links := linkCache{host: a.o.Host, addrs: true}
 	if len(a.waiting) > 0 || a.sourcesMoved(&links) {
 		a.plan()

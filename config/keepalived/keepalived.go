@@ -38,6 +38,9 @@ type Options struct {
 	// Executable tells why a program cannot be run; one without a slash is to be
 	// looked for as a shell does. nil: not asked.
 	Executable func(path string) error
+	// User tells why there is no user of a name. nil: not asked, and scripts whose
+	// user the file leaves open are run as whoever runs us.
+	User func(name string) error
 	// Resolve tells why a host name has no address. Only that of a mail server is
 	// asked for: all else has to be an address. nil: not asked.
 	Resolve func(name string) error
@@ -137,6 +140,7 @@ type reader struct {
 	lowerRepeat *int
 
 	noLink   bool                  // an interface is not there
+	noUser   bool                  // nobody may run scripts that do not name somebody
 	passed   map[string][]pass     // blocks that keepalived passes over, by file
 	commands []complaint           // the programs that are run, in place of keepalived's words
 	targets  int                   // of groups of services

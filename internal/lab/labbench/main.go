@@ -6,6 +6,7 @@
 //	labbench [-bin DIR] watching   a thousand servers, on this machine itself
 //	labbench [-bin DIR] vrrp       fail-over, in one boot of the lab, and where
 //	                               root's kernel is one, without a guest
+//	labbench [-bin DIR] soak       a cluster that everything happens to, for an hour; SOAK=10m shortens it
 //
 // Its exit status is 1 when a target was missed.
 //
@@ -55,8 +56,10 @@ func main() {
 		measure, enter = b.watching, none
 	case "vrrp":
 		measure, enter = b.failover, lab.EnterNetwork
+	case "soak":
+		measure = b.soak
 	default:
-		fail(errors.New("what is to be measured? ipvsadm, checks, watching or vrrp"))
+		fail(errors.New("what is to be measured? ipvsadm, checks, watching, vrrp or soak"))
 	}
 	if err := enter(); err != nil {
 		fail(err)
@@ -95,7 +98,7 @@ type bench struct {
 	lvsctl, peer, nop []string
 	offline           string // lvsctl-unplugged
 	keepalived        string
-	dir               string
+	dir, bin          string
 	rows              []row
 
 	reps      int // of each kind of fail-over
@@ -122,6 +125,7 @@ func (b *bench) prepare(bin, peer string) error {
 	if err != nil {
 		return err
 	}
+	b.bin = abs
 	b.lvsctl = []string{filepath.Join(abs, "lvsctl"), "ipvsadm"}
 	b.nop = []string{filepath.Join(abs, "empty")}
 	b.offline = filepath.Join(abs, "lvsctl-unplugged")
