@@ -29,6 +29,10 @@ type Host interface {
 	Transport(link string, ipv6 bool) (vrrp.Transport, error)
 	// Sysctl reads a setting.
 	Sysctl(key string) (string, error)
+	// Snapshot reads everything.
+	Snapshot() (netif.Snapshot, error)
+	// Managers are the programs that have taken a device, by its index.
+	Managers(index int) []netif.Manager
 }
 
 // Wire is a device that speaks with its neighbours.
@@ -121,6 +125,8 @@ func (h here) Transport(link string, ipv6 bool) (vrrp.Transport, error) {
 	}
 	return s, nil
 }
+
+func (h here) Managers(index int) []netif.Manager { return netif.Managers("/run", index) }
 
 func (h here) Sysctl(key string) (string, error) {
 	text, err := os.ReadFile("/proc/sys/" + netif.SysctlPath(key))

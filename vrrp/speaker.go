@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"reflect"
 	"runtime"
 	"slices"
@@ -37,6 +38,11 @@ type (
 	// Filterer is a Transport that can ignore what is for other virtual routers.
 	Filterer interface {
 		Filter(vrids []uint8) error
+	}
+	// Joiner is a Transport that can hear other multicast groups than the
+	// protocol's own: these, and no others.
+	Joiner interface {
+		Join(groups []netip.Addr) error
 	}
 )
 
@@ -376,6 +382,7 @@ func (m *member) leftovers() error {
 // relink makes the list of links that of the members, and closes the others.
 func (s *Speaker) relink() {
 	vrids := map[Transport][]uint8{}
+	groups := map[Transport][]netip.Addr{}
 	s.names = map[Transport]string{}
 	var links []Transport
 	for machine := range s.router.everyone {
@@ -388,6 +395,9 @@ func (s *Speaker) relink() {
 		}
 		vrids[m.Transport] = append(vrids[m.Transport], m.Instance.VRID)
 		s.names[m.Transport] = m.Instance.Link
+		if g := machine.cfg.group(); !slices.Contains(groups[m.Transport], g) {
+			groups[m.Transport] = append(groups[m.Transport], g)
+		}
 	}
 	for _, old := range s.links {
 		if vrids[old] == nil {
@@ -396,6 +406,11 @@ func (s *Speaker) relink() {
 	}
 	s.links = links
 	for _, l := range links {
+		if j, ok := l.(Joiner); ok {
+			if err := j.Join(groups[l]); err != nil {
+				s.report(nil, "", Note{true, err.Error()})
+			}
+		}
 		f, ok := l.(Filterer)
 		if !ok {
 			continue
@@ -508,6 +523,23 @@ func (s *Speaker) ordered(do func(time.Time, ...string) ([]Step, error), names [
 		s.act(out)
 	})
 	return errors.Join(callErr, err)
+}
+
+// Forfeit gives up what this host does not let the named instance keep: see
+// [Machine.Forfeit].
+func (s *Speaker) Forfeit(name, why string, meek time.Duration) error {
+	var err error
+	callErr := s.call(func(now time.Time) {
+		var out []Step
+		out, err = s.router.Forfeit(now, name, why, meek)
+		s.act(out)
+	})
+	return errors.Join(callErr, err)
+}
+
+// Answer answers an [Ask] that was reported: see [Machine.Answer].
+func (s *Speaker) Answer(name string, number uint64, holder string) error {
+	return s.call(func(now time.Time) { s.act(s.router.Answer(now, name, number, holder)) })
 }
 
 // Quit ends everything without waiting for successors; Run returns then.

@@ -37,8 +37,18 @@ func send6(fd int, a *vrrp.Advert, index int) error {
 	if a.Dst.IsLinkLocalUnicast() || a.Dst.IsLinkLocalMulticast() {
 		to.ZoneId = uint32(index)
 	}
-	_, err := unix.SendmsgN(fd, a.Append(nil), unix.PktInfo6(&info), to, unix.MSG_DONTWAIT)
+	_, err := unix.SendmsgN(fd, a.Append(nil), append(unix.PktInfo6(&info), hopLimit6(a.TTL)...), to, unix.MSG_DONTWAIT)
 	return err
+}
+
+// hopLimit6 is a control message with the hop limit.
+func hopLimit6(ttl uint8) []byte {
+	b := make([]byte, unix.CmsgSpace(4))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT
+	h.SetLen(unix.CmsgLen(4))
+	binary.NativeEndian.PutUint32(b[unix.CmsgLen(0):], uint32(ttl))
+	return b
 }
 
 // read waits for packets until the socket is closed.

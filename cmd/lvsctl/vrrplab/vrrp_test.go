@@ -102,7 +102,7 @@ func TestWithKeepalived(t *testing.T) {
 // TestManyAddresses: they come and go in a moment.
 func TestManyAddresses(t *testing.T) {
 	p := newPair(t)
-	const n = 250
+	const n = 1000
 	var more []string
 	for i := range n {
 		more = append(more, "--vip-excluded", fmt.Sprintf("10.2.%d.%d", i/200, i%200+1))
@@ -119,7 +119,15 @@ func TestManyAddresses(t *testing.T) {
 	begin := time.Now()
 	p.stop(0)
 	took := time.Since(begin)
+	for line := range strings.Lines(p.run[0].Output()) {
+		if strings.Contains(line, "ting VIPs: done") || strings.Contains(line, "removing VIPs: done") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
 	t.Logf("%d addresses dropped, process ended: %v after SIGTERM (patience for a successor included)", n, took.Round(time.Millisecond))
+	if took > 10*time.Second {
+		t.Errorf("it took %v to drop them", took)
+	}
 	if got := count(); got != 0 || p.has(0) {
 		t.Errorf("%d addresses are left", got)
 	}
