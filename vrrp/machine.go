@@ -486,7 +486,7 @@ func (m *Machine) Takeover(now time.Time) ([]Action, error) {
 	case Backup:
 		m.becomeMaster(now, "takeover")
 		m.hold(now)
-		m.silentTo = now.Add(takingTime / 2)
+		m.silentTo = now.Add(m.linger())
 		m.advertAt = m.silentTo
 	case Leaving:
 		m.toMaster(now, "takeover")
@@ -599,7 +599,7 @@ func (m *Machine) follow(now time.Time, why string) {
 
 // linger is how long the addresses stay after another master was heard: it may not
 // have taken them yet. Two hold them for an interval at the most.
-func (m *Machine) linger() time.Duration { return min(m.cfg.Interval, takingTime/2) }
+func (m *Machine) linger() time.Duration { return min(m.cfg.Interval, takingTime) }
 
 // cause is why the machine cannot be master, or nothing.
 func (m *Machine) cause() string {

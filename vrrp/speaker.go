@@ -171,8 +171,9 @@ func (s *Speaker) look(until time.Time, stop <-chan struct{}) bool {
 	s.Waiter.Wait(until)
 	if !time.Now().Before(until) {
 		s.tick()
-	} else {
-		s.listen()
+	} else if s.listen() >= flood {
+		// This thread may go before all others: it must not read without an end.
+		time.Sleep(breather)
 	}
 	select {
 	case f := <-s.inbox:
@@ -185,14 +186,21 @@ func (s *Speaker) look(until time.Time, stop <-chan struct{}) bool {
 	return false
 }
 
-// listen takes in what the host has received.
-func (s *Speaker) listen() {
+// So many adverts at one look are an attack, and there is a pause after them.
+const (
+	flood    = 512
+	breather = 5 * time.Millisecond
+)
+
+// listen takes in what the host has received, and counts it.
+func (s *Speaker) listen() (n int) {
 	for _, l := range s.links {
 		if d, ok := l.(Drainer); ok {
 			d.Drain()
 		}
-		s.drain(l)
+		n += s.drain(l)
 	}
+	return n
 }
 
 // once is turn without a Waiter.
@@ -237,18 +245,20 @@ func (s *Speaker) tick() {
 }
 
 // drain takes what is in the channel, but a flood does not get all our time.
-func (s *Speaker) drain(l Transport) {
-	for range 4096 {
+func (s *Speaker) drain(l Transport) (n int) {
+	for n < 4096 {
 		select {
 		case a, open := <-l.Recv():
 			if !open {
-				return // the loop will see it
+				return n // the loop will see it
 			}
 			s.recv(l, a)
+			n++
 		default:
-			return
+			return n
 		}
 	}
+	return n
 }
 
 func (s *Speaker) recv(from Transport, a Advert) {
