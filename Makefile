@@ -58,9 +58,10 @@ bench: need need-peers build ## speed, as ratios to the peers in one boot; BENCH
 	$(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/empty ./internal/lab/labbench/empty
 	$(GO) test -c -o $(BIN)/lvsctl-unplugged ./cmd/lvsctl
 	$(GO) build -o $(BIN)/labbench ./internal/lab/labbench
-	@status=0; for part in $(BENCH); do $(BIN)/labbench -bin $(BIN) $$part || status=1; done; exit $$status
+	@status=0; for part in $(BENCH); do $(BIN)/labbench -bin $(BIN) $(BENCHFLAGS) $$part || status=1; done; exit $$status
 
-BENCH ?= ipvsadm checks watching
+# BENCHFLAGS="-many-for 10m" has vrrp listen longer; bin/labbench -help tells of others.
+BENCH ?= ipvsadm checks watching vrrp
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }

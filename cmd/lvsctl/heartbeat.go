@@ -269,7 +269,7 @@ func (st hbStatus) print(w io.Writer) {
 	}
 	_ = t.Flush() // w has the error too
 	for _, g := range st.Groups {
-		for _, line := range troubles(st.instance(g.Name)) {
+		for _, line := range troubles(time.Now(), st.instance(g.Name)) {
 			fmt.Fprintf(w, "%s: %s\n", g.Name, line)
 		}
 	}

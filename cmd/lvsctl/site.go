@@ -18,6 +18,7 @@ import (
 	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/netif"
 	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
 // siteCommands work on files in any dialect.
@@ -32,6 +33,9 @@ type siteFiles struct {
 	// tableOnly is for commands that make no address: an interface that this host does
 	// not have is said, and is no reason not to make the table.
 	tableOnly bool
+	// expected tells of interfaces that the files may name though this host has none
+	// of the name now; nil: none.
+	expected func(link string) bool
 }
 
 func (f *siteFiles) flags(cmd *cobra.Command) {
@@ -54,6 +58,9 @@ func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, 
 		var err error
 		if host, err = thisHost(); err != nil {
 			return nil, err
+		}
+		if has := host.HasLink; f.expected != nil {
+			host.HasLink = func(link string) bool { return has(link) || f.expected(link) }
 		}
 	}
 	hasLink := host.HasLink
@@ -123,6 +130,7 @@ func thisHost() (dialects.Host, error) {
 			_, has := have.Link(name)
 			return has
 		},
+		User: check.KnownUser,
 	}, nil
 }
 
