@@ -62,8 +62,7 @@ func (r *run) actDirector(e *happened) error {
 			// Who has lost power begins with nothing.
 			h.Run("ip", "addr", "flush", "dev", "eth0", "to", vip)
 			h.Run("ip", "addr", "flush", "dev", "eth0", "to", "10.0.0.101")
-			h.Run(c.lvsctl, "ipvsadm", "-C")
-			if err := r.addOthers(e.Host); err != nil {
+			if err := r.clear(e.Host, func() { h.Run(c.lvsctl, "ipvsadm", "-C") }); err != nil {
 				return err
 			}
 			c.start(e.Host)
@@ -245,16 +244,7 @@ func (r *run) actForeign(e *happened) error {
 	case AddForeign:
 		return r.addMore(host, e.Arg)
 	case ClearTable:
-		r.mu.Lock()
-		r.othersFrom = time.Now().Add(time.Hour)
-		r.mu.Unlock()
-		by(c.lvsctl, "ipvsadm", "-C")
-		err := r.addOthers(host)
-		r.mu.Lock()
-		r.othersFrom = time.Now().Add(2 * watchEvery)
-		r.more[host] = table{}
-		r.mu.Unlock()
-		return err
+		return r.clear(host, func() { by(c.lvsctl, "ipvsadm", "-C") })
 	case TakeVIP:
 		by("ip", "addr", "del", vip+"/32", "dev", "eth0")
 	case TakeRoute:
@@ -274,6 +264,20 @@ func (r *run) actForeign(e *happened) error {
 		return fmt.Errorf("there is no way to do %q", e.Kind)
 	}
 	return nil
+}
+
+// clear empties a table, and puts back what is somebody else's.
+func (r *run) clear(name string, empty func()) error {
+	others := func(from time.Time) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.othersFrom, r.more[name] = from, table{}
+	}
+	others(time.Now().Add(time.Hour))
+	empty()
+	err := r.addOthers(name)
+	others(time.Now().Add(2 * watchEvery))
+	return err
 }
 
 // addOthers puts somebody else's services into a table.
