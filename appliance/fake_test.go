@@ -14,6 +14,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/internal/netif/netiftest"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
 
@@ -29,6 +30,8 @@ type fakeHost struct {
 	answers map[netip.Addr]string // MAC that answers
 	ports   []*fakePort
 	stolen  map[netip.Prefix]bool
+
+	managers []netif.Manager
 }
 
 func newFakeHost() *fakeHost {
@@ -167,6 +170,29 @@ func (h *fakeHost) Sysctl(key string) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sysctls[key], nil
+}
+
+func (h *fakeHost) Managers(int) []netif.Manager {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.managers
+}
+
+func (h *fakeHost) Snapshot() (netif.Snapshot, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := netif.Snapshot{Sysctls: map[string]string{}}
+	for name := range h.links {
+		s.Links = append(s.Links, netif.Link{Name: name, Up: true, Loopback: name == "lo"})
+		netiftest.Conf(&s, name)
+	}
+	netiftest.Conf(&s, "all")
+	netiftest.Conf(&s, "default")
+	for key, value := range h.sysctls {
+		s.Sysctls[key] = value
+	}
+	s.Sort()
+	return s, nil
 }
 
 type fakeWire struct {

@@ -20,7 +20,7 @@ var described = map[string]any{
 	"Virtual service": ldirector.VirtualStatus{}, "Member": ldirector.MemberStatus{}, "Connections": ldirector.Connections{},
 	"Drain status": ldirector.DrainStatus{}, "Check": ldirector.CheckStatus{}, "Result": ldirector.CheckResult{},
 	"Instance": appliance.InstanceStatus{}, "Holder": appliance.HolderStatus{}, "Resource": appliance.ResourceStatus{},
-	"Tracked": appliance.TrackStatus{}, "Duplicate": appliance.Duplicate{}, "Counters": appliance.Counters{}, "Sync": appliance.SyncStatus{},
+	"Tracked": appliance.TrackStatus{}, "Duplicate": appliance.Duplicate{}, "Foreign router": appliance.Foreign{}, "Counters": appliance.Counters{}, "Sync": appliance.SyncStatus{},
 	"Events": eventsAnswer{}, "Event": eventAnswer{},
 	"Drain": drainRequest{}, "Reload": reloadAnswer{}, "Instances": modeRequest{},
 	"Heartbeat": hbCluster{}, "Group": hbGroup{},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/lvsctl/lvsctl/config"
 	dialect "github.com/lvsctl/lvsctl/config/keepalived"
 	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
 // Exit statuses of keepalived 2.2.
@@ -331,12 +333,25 @@ func (c *kaCommand) read(ask bool) (*dialect.File, []config.Problem, error) {
 		return nil, nil, err
 	}
 	o := dialect.Options{Include: dialect.ReadFiles, ConfigID: c.configID}
+	if !c.offline {
+		o.User = check.KnownUser
+	}
 	if ask {
 		o.HasLink = func(name string) bool { _, err := net.InterfaceByName(name); return err == nil }
-		o.Executable = func(path string) error { return unix.Access(path, unix.X_OK) }
+		o.Executable = executable
 	}
 	f, problems := dialect.Parse(c.file, src, o)
 	return f, problems, nil
+}
+
+// executable tells why a program cannot be run. One without a slash is looked for
+// where a shell looks.
+func executable(program string) error {
+	if strings.Contains(program, "/") {
+		return unix.Access(program, unix.X_OK)
+	}
+	_, err := exec.LookPath(program)
+	return err
 }
 
 // configTest is -t. What the peer complains about comes first, in its words.

@@ -33,6 +33,7 @@ type runOptions struct {
 	services string
 	fixed    bool
 	debug    bool
+	policy   vrrpPolicy
 }
 
 func runCommand() *cobra.Command {
@@ -54,7 +55,11 @@ virtual routers alone.
 With --services master the virtual services are in the kernel only while an instance
 is master on this host, with --services always they are there on every director. Else
 the files decide: heartbeat's on the active node, keepalived's and ldirectord's
-always.
+always. A director that is a real server of its addresses, too (--localnode), has
+them only while it is master.
+
+--on-vip-removed, --on-duplicate and --localnode are for all instances, whatever the
+files say: see lvsctl vrrp run.
 
 It stays in front, logs to standard error, and tells systemd when it is ready
 (Type=notify). At SIGTERM masters hand over before they let go.`,
@@ -68,6 +73,7 @@ It stays in front, logs to standard error, and tells systemd when it is ready
 	f.StringVar(&o.services, "services", "", "where virtual services are: `always|master`; as the files say unless given")
 	f.BoolVar(&o.fixed, "no-autoreload", false, "read the files again only at SIGHUP and lvsctl reload")
 	f.BoolVar(&o.debug, "debug", false, "log every step")
+	o.policy.flags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("services", cobra.FixedCompletions([]string{"always", "master"}, cobra.ShellCompDirectiveNoFileComp))
 	o.siteFiles.flags(cmd)
 	return cmd
@@ -77,6 +83,10 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 	switch err := plainName(o.name); {
 	case err != nil:
 		return usage(cmd, err)
+	case o.policy.check() != nil:
+		return usage(cmd, o.policy.check())
+	case o.services == "always" && o.policy.localnode:
+		return usage(cmd, errors.New("--services always with --localnode: this director would balance again what the master sends to it"))
 	case !slices.Contains([]string{"", "always", "master"}, o.services):
 		return usage(cmd, fmt.Errorf("--services %q: it is always or master", o.services))
 	case slices.Contains(paths, "-"):
@@ -165,8 +175,13 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 	}
 }
 
-// placed is a site with its services where --services wants them.
+// placed is a site with its services where --services wants them, and with the
+// options that are for all instances.
 func (r *siteRun) placed(s config.Site) config.Site {
+	s.Instances = slices.Clone(s.Instances)
+	for i := range s.Instances {
+		r.policy.apply(&s.Instances[i])
+	}
 	switch r.services {
 	case "always":
 		s.ServeOn = nil

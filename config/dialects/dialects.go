@@ -32,6 +32,8 @@ type Host struct {
 	Own func(netip.Addr) bool
 	// HasLink tells whether there is an interface of a name.
 	HasLink func(string) bool
+	// User tells why there is no user of a name, for scripts to run as.
+	User func(string) error
 }
 
 // text is a file as it was found.
@@ -171,7 +173,7 @@ func readLdirectord(ctx context.Context, t text, h Host) part {
 
 // readKeepalived reads included files too.
 func readKeepalived(_ context.Context, t text, h Host) part {
-	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink}
+	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink, User: h.User}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
 	p := part{site: f.Site(), problems: problems}

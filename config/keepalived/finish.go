@@ -4,14 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
-	"github.com/lvsctl/lvsctl/ldirector"
-	"github.com/lvsctl/lvsctl/ldirector/check"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
@@ -19,6 +16,7 @@ import (
 // finish does what can be done only when everything was read.
 func (r *reader) finish() {
 	r.finishGarp()
+	r.finishUser()
 	r.finishScripts()
 	for _, i := range r.instances {
 		r.finishInstance(i)
@@ -68,44 +66,6 @@ func (r *reader) finishGarp() {
 	}
 	if r.lowerRepeat != nil {
 		g.LowerRepeat = *r.lowerRepeat
-	}
-}
-
-func (r *reader) finishScripts() {
-	for _, sc := range r.scripts {
-		path := sc.Command.Words[0]
-		if sc.Command.User == "" {
-			sc.Command.User, sc.Command.Group = r.g.ScriptUser, r.g.ScriptGroup
-		}
-		if r.opt.Executable == nil {
-			continue
-		}
-		if err := r.opt.Executable(path); err != nil {
-			r.wrong(sc.place, "", fmt.Sprintf("vrrp_script %s: %s: %v; it is not tracked", sc.Name, path, err), "")
-			r.theirs(r.whole(sc.place), fmt.Sprintf("Disabling track script %s since not found/accessible", sc.Name), statusTest)
-			sc.broken = true
-		}
-	}
-}
-
-// hasScripts remembers a command for questions about its safety.
-func (r *reader) hasScripts(s *stmt, c *config.Command) {
-	r.commands = append(r.commands, complaint{config.Problem{File: s.file, Line: s.line, Text: c.Words[0]}, 0})
-}
-
-// finishSecurity: keepalived complains of every script that it would run as long
-// as enable_script_security is not there, but only once.
-func (r *reader) finishSecurity() {
-	if r.g.ScriptSecurity || r.opt.Executable == nil || r.noLink {
-		return
-	}
-	for _, c := range r.commands {
-		if r.heard(c) && r.opt.Executable(c.Text) == nil {
-			r.theirs(place{}, "SECURITY VIOLATION - scripts are being executed but script_security not enabled.", statusSecurity)
-			r.problem(place{c.File, c.Line}, config.Warning, fmt.Sprintf("%s is run without enable_script_security, so that whoever can write to it is root", c.Text),
-				"write enable_script_security and script_user into global_defs")
-			return
-		}
 	}
 }
 
@@ -369,8 +329,8 @@ func (r *reader) finishReach(i *instance) {
 		r.reset(i, "A unicast keyword has been specified without any unicast peers. Defaulting to multicast. This usage is deprecated - please update your configuration.",
 			"there is a word about unicast and no unicast_peer; it uses multicast")
 	}
-	if i.TTL != 0 && len(i.Peers) == 0 {
-		i.TTL = 0
+	if i.PeerTTL != 0 && len(i.Peers) == 0 {
+		i.PeerTTL = 0
 		r.theirs(i.place, fmt.Sprintf("(%s): Cannot use unicast_ttl without unicast peers - resetting", i.Name), statusTest)
 		r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: unicast_ttl without unicast_peer does nothing", i.Name), "")
 	}
@@ -378,24 +338,20 @@ func (r *reader) finishReach(i *instance) {
 		r.problem(i.place, config.Error, fmt.Sprintf("vrrp_instance %s: its own address %v is among its peers; it is left out of them", i.Name, i.Source), "remove it from unicast_peer of this host")
 		i.Peers = slices.DeleteFunc(i.Peers, func(a netip.Addr) bool { return a == i.Source })
 	}
-	if !i.Multicast.IsValid() {
-		i.Multicast = r.g.Group4
+	if i.OldPeerSum && (len(i.Peers) == 0 || i.Version == 2 || i.IPv6) {
+		i.OldPeerSum = false
+		r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: old_unicast_checksum does nothing but for version 3 with unicast_peer and IPv4", i.Name), "")
+	}
+	if !i.Group.IsValid() {
+		i.Group = r.g.Group4
 		if i.IPv6 {
-			i.Multicast = r.g.Group6
+			i.Group = r.g.Group6
 		}
 	} else if len(i.Peers) > 0 {
 		r.reset(i, "multicast destination specified with unicast - ignoring", "mcast_dst_ip does nothing with unicast_peer")
 	}
 	if len(i.Peers) > 0 {
-		i.Multicast = netip.Addr{}
-	}
-}
-
-func (r *reader) finishNotify(n *config.Notify) {
-	for _, c := range []*config.Command{n.Master, n.Backup, n.Fault, n.Stop, n.Deleted, n.LowerPriority, n.Any} {
-		if c != nil && c.User == "" {
-			c.User, c.Group = r.g.ScriptUser, r.g.ScriptGroup
-		}
+		i.Group = netip.Addr{}
 	}
 }
 
@@ -493,6 +449,7 @@ func (r *reader) trackedOf(t tracked, owner string, unweighted bool) (vrrp.Track
 
 // finishTracking: the instance's own interface is always tracked.
 func (r *reader) finishTracking(i *instance) {
+	i.UntrackedLink = i.untracked
 	if i.Link != "" && !i.untracked && !slices.ContainsFunc(i.tracked, func(t tracked) bool { return t.link == i.Link }) {
 		i.Track = append(i.Track, vrrp.Tracked{Name: config.TrackLink(i.Link)})
 	}
@@ -527,7 +484,7 @@ func (r *reader) finishTwins() {
 		if i.impossible || len(i.Peers) > 0 {
 			continue
 		}
-		k := router{i.Link, i.VRID, i.IPv6, i.Multicast}
+		k := router{i.Link, i.VRID, i.IPv6, i.Group}
 		if was := seen[k]; was != nil {
 			family := 4
 			if i.IPv6 {
@@ -544,7 +501,6 @@ func (r *reader) finishTwins() {
 func (r *reader) finishUnused() {
 	for _, sc := range r.scripts {
 		if !sc.used && !sc.broken {
-			r.theirs(r.whole(sc.place), fmt.Sprintf("Warning - script %s is not used", sc.Name), statusTest)
 			r.problem(sc.place, config.Warning, fmt.Sprintf("vrrp_script %s is tracked by nobody; it is not run", sc.Name), "name it in track_script of an instance")
 		}
 	}
@@ -568,7 +524,7 @@ func (r *reader) finishSync() {
 	}
 	at := slices.IndexFunc(r.instances, func(i *instance) bool { return i.Name == d.instance && !i.impossible })
 	if at < 0 {
-		r.theirs(r.whole(d.place), fmt.Sprintf("Unable to find vrrp instance %s for lvs_syncd - clearing lvs_syncd config", d.instance), statusTest)
+		// keepalived -t does not get as far as to notice.
 		r.problem(d.place, config.Error, fmt.Sprintf("lvs_sync_daemon: there is no vrrp_instance %s; the daemon is not started", d.instance), "")
 		return
 	}
@@ -577,352 +533,3 @@ func (r *reader) finishSync() {
 	}
 	r.f.site.Sync = []config.Sync{sync(lvs.Backup)}
 }
-
-// finishService makes the virtual services of a virtual_server.
-func (r *reader) finishService(v *service, seen map[lvs.Key]place) {
-	if v.group != "" && !r.resolveGroup(v) {
-		return
-	}
-	r.finishFamily(v)
-	if len(v.reals) == 0 {
-		r.theirs(r.whole(v.place), fmt.Sprintf("Virtual server %s has no real servers - ignoring", v.called()), statusTest)
-		r.problem(v.place, config.Error, fmt.Sprintf("virtual_server %s has no real servers; it is left out", v.text), "")
-		return
-	}
-	r.finishKind(v)
-	r.finishReals(v)
-	r.finishQuorum(v)
-	specs := map[uint16][][]check.Spec{} // by port of the service
-	for _, t := range v.names {
-		if specs[t.addr.Port()] == nil {
-			for _, re := range v.reals {
-				specs[t.addr.Port()] = append(specs[t.addr.Port()], r.specs(v, re, t))
-			}
-		}
-		members := make([]ldirector.Member, len(v.reals))
-		for i, re := range v.reals {
-			members[i] = v.member(re, t, specs[t.addr.Port()][i])
-		}
-		k := v.key(t)
-		if was, twice := seen[k]; twice {
-			r.problem(v.place, config.Error, fmt.Sprintf("virtual_server %v is there already, on line %d; this one is left out", k, was.line), "put all real servers into one of them")
-			continue
-		}
-		seen[k] = v.place
-		r.f.site.Virtuals = append(r.f.site.Virtuals, v.virtual(k, t, members))
-	}
-}
-
-// called is the service's name in keepalived's words.
-func (v *service) called() string {
-	if v.group != "" {
-		return fmt.Sprintf("[%s]:group", v.group)
-	}
-	t := v.names[0]
-	if t.mark != 0 {
-		return fmt.Sprintf("FWM %d", t.mark)
-	}
-	return fmt.Sprintf("[%v]:%s:%d", t.addr.Addr(), v.transport(), t.addr.Port())
-}
-
-// callsReal is a server's name in keepalived's words.
-func (v *service) callsReal(re *server) string {
-	return fmt.Sprintf("[%v]:%s:%d", re.addr, v.transport(), re.port)
-}
-
-func (v *service) transport() string {
-	if v.protocol == 0 {
-		return "none"
-	}
-	return strings.ToLower(v.protocol.String())
-}
-
-func (v *service) marked() bool { return v.names[0].mark != 0 }
-
-// resolveGroup finds what a virtual_server_group stands for.
-func (r *reader) resolveGroup(v *service) bool {
-	g := r.vsgs[v.group]
-	if g == nil {
-		var names []string
-		for n := range r.vsgs {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		r.wrong(v.place, "", fmt.Sprintf("virtual_server group %s: there is no virtual_server_group of that name; the service is left out", config.Quote(v.group)), config.DidYouMean(v.group, names))
-		return false
-	}
-	for _, e := range g.entries {
-		if e.mark != 0 {
-			if e.family != 0 && v.family == 0 {
-				v.family = e.family
-			}
-			v.names = append(v.names, e.target)
-			continue
-		}
-		for a := e.addr.Addr(); a.IsValid() && !e.last.Less(a); a = a.Next() {
-			if r.targets++; r.targets > maxTargets {
-				r.wrong(v.place, "", fmt.Sprintf("virtual_server group %s: the groups of a file stand for at most %d addresses; the rest is left out", v.group, maxTargets), "use a firewall mark")
-				return len(v.names) > 0
-			}
-			v.names = append(v.names, target{addr: netip.AddrPortFrom(a, e.addr.Port())})
-		}
-	}
-	return true
-}
-
-// finishFamily: servers have to be of the service's family unless they are
-// reached through a tunnel. A mark takes that of its servers.
-func (r *reader) finishFamily(v *service) {
-	if v.family == 0 {
-		for _, t := range v.names {
-			if t.addr.IsValid() {
-				v.family = lvs.FamilyOf(t.addr.Addr())
-				break
-			}
-		}
-	}
-	for _, tunneled := range []bool{false, true} {
-		for _, re := range v.reals {
-			if v.family == 0 && (re.method.is == lvs.Tunnel) == tunneled {
-				v.family = lvs.FamilyOf(re.addr)
-			}
-		}
-	}
-	if v.family == 0 {
-		v.family = lvs.IPv4
-	}
-	v.reals = slices.DeleteFunc(v.reals, func(re *server) bool {
-		if re.method.is == lvs.Tunnel && re.method.given || lvs.FamilyOf(re.addr) == v.family {
-			return false
-		}
-		r.wrong(re.place, fmt.Sprintf("Address family of virtual server and real server %v don't match - skipping real server.", re.addr),
-			fmt.Sprintf("real_server %s is not %v, as the service is; it is left out", re.text, v.family), "only a tunnel (TUN) leads to the other family")
-		return true
-	})
-	if s := v.sorry; s != nil && lvs.FamilyOf(s.addr) != v.family && s.method.is != lvs.Tunnel {
-		r.warn(s.place, fmt.Sprintf("Address family of virtual server and sorry server %v don't match - skipping sorry server.", s.addr),
-			fmt.Sprintf("sorry_server %v is not %v, as the service is; there is none", s.addr, v.family), "")
-		v.sorry = nil
-	}
-}
-
-// setting reports what a service lacks and gets.
-func (r *reader) setting(v *service, theirs, ours, hint string) {
-	r.theirs(r.whole(v.place), fmt.Sprintf("Virtual server %s: ", v.called())+theirs, statusTest)
-	r.problem(v.place, config.Warning, fmt.Sprintf("virtual_server %s: ", v.text)+ours, hint)
-}
-
-func (r *reader) finishKind(v *service) {
-	switch {
-	case v.marked() && v.protocol != 0:
-		r.theirs(r.whole(v.place), fmt.Sprintf("Warning: Virtual server %s: protocol specified for fwmark - protocol will be ignored", v.called()), statusTest)
-		r.problem(v.place, config.Warning, fmt.Sprintf("virtual_server %s: a mark has no protocol; the line does nothing", v.text), "")
-		v.protocol = 0
-	case !v.marked() && v.protocol == 0:
-		r.setting(v, "no protocol set - defaulting to UDP", "it has no protocol, so it is UDP, as with keepalived", "write protocol TCP")
-		v.protocol = lvs.UDP
-	}
-	if v.flags&lvs.OnePacket != 0 && v.protocol != lvs.UDP && !v.marked() {
-		r.setting(v, "one packet scheduling requires UDP - resetting", "ops is for UDP only; it does nothing", "")
-		v.flags &^= lvs.OnePacket
-	}
-	noPort := slices.ContainsFunc(v.names, func(t target) bool { return t.mark == 0 && t.addr.Port() == 0 })
-	if v.persistent == 0 && noPort {
-		r.setting(v, "zero port only valid for persistent services - setting", "all ports need persistence; it gets persistence_timeout 360", "write persistence_timeout N, or a port")
-		v.persistent = defaultPersistence
-	}
-	if v.scheduler == "" {
-		r.setting(v, "no scheduler set, setting default 'wlc'", "it has no lb_algo, so it is wlc", "write lb_algo wlc")
-		v.scheduler = "wlc"
-	}
-	if !v.method.given {
-		v.method = method{is: lvs.Masq, given: true}
-		if slices.ContainsFunc(v.reals, func(re *server) bool { return !re.method.given }) || v.sorry != nil && !v.sorry.method.given {
-			r.setting(v, "no forwarding method set, setting default NAT", "it has no lb_kind, so it is NAT", "write lb_kind DR, NAT or TUN")
-		}
-	}
-}
-
-// finishReals fills in what servers have from their service, and removes twins.
-func (r *reader) finishReals(v *service) {
-	type id struct {
-		a netip.Addr
-		p uint16
-	}
-	seen := map[id]bool{}
-	v.reals = slices.DeleteFunc(v.reals, func(re *server) bool {
-		k := id{re.addr, re.port}
-		if seen[k] {
-			r.theirs(r.whole(re.place), fmt.Sprintf("VS %s: real server %s is duplicated - removing second rs", v.called(), v.callsReal(re)), statusTest)
-			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s is there already; the first counts", re.text), "remove one")
-			return true
-		}
-		seen[k] = true
-		return false
-	})
-	for _, re := range v.reals {
-		if !re.method.given {
-			re.method = v.method
-		}
-		if re.weight == nil {
-			re.weight = &v.weight
-		}
-		r.finishPort(v, re)
-	}
-	if v.sorry != nil && !v.sorry.method.given {
-		v.sorry.method = v.method
-	}
-	for _, c := range []*ldirector.Command{v.hooks.QuorumUp, v.hooks.QuorumDown} {
-		r.runAs(c)
-	}
-	for _, re := range v.reals {
-		r.runAs(re.up)
-		r.runAs(re.down)
-	}
-}
-
-func (r *reader) runAs(c *ldirector.Command) {
-	if c != nil && c.User == "" {
-		c.User, c.Group = r.g.ScriptUser, r.g.ScriptGroup
-	}
-}
-
-// finishPort: only NAT can change the port.
-func (r *reader) finishPort(v *service, re *server) {
-	if re.port == 0 || re.method.is == lvs.Masq {
-		return
-	}
-	for _, t := range v.names {
-		switch {
-		case t.mark != 0:
-			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - fwmark virtual server %s, real server %s has port specified - clearing", v.called(), v.callsReal(re)), statusTest)
-			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s: of a mark every port is kept; %d is the one that is checked", re.text, re.port), "")
-			return
-		case t.addr.Port() != re.port:
-			r.theirs(r.whole(re.place), fmt.Sprintf("WARNING - virtual server %s and real server %s ports don't match - resetting", v.called(), v.callsReal(re)), statusTest)
-			r.problem(re.place, config.Warning, fmt.Sprintf("real_server %s: only NAT can change the port, so it gets %d; %d is the one that is checked", re.text, t.addr.Port(), re.port), "")
-			return
-		}
-	}
-}
-
-func (r *reader) finishQuorum(v *service) {
-	sum := uint64(0)
-	for _, re := range v.reals {
-		sum += uint64(*re.weight)
-	}
-	if uint64(v.quorum) > sum {
-		r.theirs(r.whole(v.place), fmt.Sprintf("Warning - quorum %d for %s exceeds total weight of real servers %d, reducing quorum to %d", v.quorum, v.called(), sum, sum), statusTest)
-		r.problem(v.place, config.Warning, fmt.Sprintf("virtual_server %s: quorum %d is more than all weights together; %d is used", v.text, v.quorum, sum), "")
-		v.quorum = uint32(sum)
-	}
-	if v.hysteresis >= v.quorum && v.hysteresis > 0 {
-		to := max(v.quorum, 1) - 1
-		r.setting(v, fmt.Sprintf("hysteresis %d >= quorum %d; setting hysteresis to %d", v.hysteresis, v.quorum, to), fmt.Sprintf("hysteresis %d is not less than the quorum; %d is used", v.hysteresis, to), "")
-		v.hysteresis = to
-	}
-}
-
-func (v *service) key(t target) lvs.Key {
-	if t.mark != 0 {
-		return lvs.Marked(t.mark, v.family)
-	}
-	return lvs.At(v.protocol, t.addr)
-}
-
-// kernelPort is the port that a server has in the kernel.
-func kernelPort(t target, own uint16, m lvs.Method) uint16 {
-	switch {
-	case t.mark != 0 && m != lvs.Masq:
-		return 0
-	case t.mark == 0 && (own == 0 || m != lvs.Masq):
-		return t.addr.Port()
-	}
-	return own
-}
-
-func (v *service) virtual(k lvs.Key, t target, members []ldirector.Member) ldirector.Virtual {
-	s := lvs.NewService(k, v.scheduler)
-	s.Flags |= v.flags
-	s.PE = v.engine
-	if v.persistent > 0 {
-		s.Flags |= lvs.Persistent
-		s.Timeout = v.persistent
-		if v.granular {
-			s.Netmask = v.granularity
-		}
-	}
-	out := ldirector.Virtual{
-		Service: s, Members: members, Hooks: v.hooks, Source: v.source(),
-		Policy: ldirector.Policy{CleanStop: true, Quorum: v.quorum, Hysteresis: v.hysteresis},
-	}
-	if v.sorry != nil {
-		p := kernelPort(t, v.sorry.port, v.sorry.method.is)
-		out.Fallback = &lvs.Destination{Addr: netip.AddrPortFrom(v.sorry.addr, p), Method: v.sorry.method.is, Weight: 1, Tunnel: v.sorry.method.tunnel}
-	}
-	return out
-}
-
-func (v *service) member(re *server, t target, specs []check.Spec) ldirector.Member {
-	p := kernelPort(t, re.port, re.method.is)
-	name := re.port
-	if name == 0 {
-		name = p
-	}
-	alpha := v.alpha
-	if re.alpha != nil {
-		alpha = *re.alpha
-	}
-	for _, c := range re.checks {
-		if c.alpha != nil {
-			alpha = alpha || *c.alpha
-		}
-	}
-	inhibit := v.inhibit
-	if re.inhibit != nil {
-		inhibit = *re.inhibit
-	}
-	return ldirector.Member{
-		Destination: lvs.Destination{Addr: netip.AddrPortFrom(re.addr, p), Method: re.method.is, Weight: *re.weight,
-			Upper: re.upper, Lower: re.lower, Tunnel: re.method.tunnel},
-		Name: netip.AddrPortFrom(re.addr, name).String(), Checks: specs, Inhibit: inhibit, AssumeUp: !alpha,
-		NotifyUp: re.up, NotifyDown: re.down, Source: re.source(),
-	}
-}
-
-// specs are the checks of a server of a service.
-func (r *reader) specs(v *service, re *server, t target) []check.Spec {
-	var all []check.Spec
-	for _, c := range re.checks {
-		asks := c.kind != "MISC_CHECK" && c.kind != "PING_CHECK"
-		if asks && c.at(re).Port() == 0 {
-			// Without a port of its own a server is asked at the service's.
-			if p := v.portFor(t); p != 0 {
-				own := *re
-				own.port = p
-				all = append(all, r.spec(v, &own, c))
-				continue
-			}
-			r.wrong(c.place, "", fmt.Sprintf("%s of %s has no port to ask; it is left out", c.kind, re.text), "write connect_port N")
-			continue
-		}
-		all = append(all, r.spec(v, re, c))
-	}
-	return all
-}
-
-// portFor is the port of a service; a mark in a group has that of the group's
-// first address.
-func (v *service) portFor(t target) uint16 {
-	if t.mark == 0 {
-		return t.addr.Port()
-	}
-	for _, o := range v.names {
-		if o.mark == 0 && o.addr.Port() != 0 {
-			return o.addr.Port()
-		}
-	}
-	return 0
-}
-
-func sameSpec(a, b check.Spec) bool { return reflect.DeepEqual(a, b) }

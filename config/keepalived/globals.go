@@ -19,7 +19,7 @@ type Globals struct {
 	RouterID string
 	Mail     Mail
 	// ScriptUser and ScriptGroup are who runs scripts that do not name somebody.
-	// Empty: keepalived_script if there is such a user, or else root.
+	// Empty: whoever runs us.
 	ScriptUser, ScriptGroup string
 	// ScriptSecurity forbids to run as root what somebody else could change.
 	ScriptSecurity bool
@@ -347,6 +347,10 @@ func (r *reader) mailTimeout(s *stmt) {
 func (r *reader) scriptUser(s *stmt) {
 	if len(s.words) < 2 {
 		r.warn(s.place, "No script username specified", "script_user names nobody", "")
+		return
+	}
+	if err := r.unknownUser(s.words[1]); err != nil {
+		r.wrong(s.place, "Error setting global script uid/gid", fmt.Sprintf("script_user: %v; it is passed over", err), "make that user, or name another one")
 		return
 	}
 	r.g.ScriptUser, r.g.ScriptGroup = s.words[1], s.arg(2)

@@ -57,6 +57,12 @@ func readCase(t testing.TB, path string) (goldenCase, string) {
 	c.opt.Include = fakeFiles(files)
 	if strings.Contains(about, "online") {
 		c.opt.HasLink = func(name string) bool { return name == "eth0" || name == "eth1" }
+		c.opt.User = func(name string) error {
+			if name == scriptUser || strings.Contains(name, "nosuch") {
+				return fmt.Errorf("there is no user %s", name)
+			}
+			return nil
+		}
 		c.opt.Executable = func(path string) error {
 			if strings.Contains(path, "nowhere") {
 				return errors.New("no such file")

@@ -246,7 +246,7 @@ func (r *reader) host(s *stmt, to *string, theirs string) {
 }
 
 func hook(of func(*reader) **ldirector.Command) *keyword {
-	return &keyword{mean: func(r *reader, s *stmt) {
+	return &keyword{need: 1, mean: func(r *reader, s *stmt) {
 		to := of(r)
 		if *to != nil {
 			r.warn(s.place, fmt.Sprintf("((null)) %s script already specified - ignoring %s", s.words[0], s.arg(1)), s.words[0]+" is there already; the first counts", "remove one")

@@ -185,7 +185,8 @@ func (r *reader) opens(s *stmt, mine func(string) bool) bool {
 		s.open = true
 		return true
 	}
-	complains := ""
+	// Of a list it does not miss the brace, but then one of those that close.
+	complains := "Extra '}' found"
 	if s.kw.shape == block {
 		complains = "Missing '{' at beginning of configuration block"
 	}

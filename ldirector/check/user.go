@@ -7,17 +7,32 @@ import (
 	"syscall"
 )
 
+// KnownUser tells why programs cannot be run as somebody, given by name or number:
+// nil when they can.
+func KnownUser(name string) error {
+	_, err := lookUp(name)
+	return err
+}
+
+func lookUp(name string) (*user.User, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return nil, fmt.Errorf("the user %s to run as: there is none", name)
+		}
+	}
+	return u, nil
+}
+
 // credential finds a user and a group, by name or number. It is nil for no user,
 // and for the one that we are already.
 func credential(name, group string) (*syscall.Credential, error) {
 	if name == "" {
 		return nil, nil
 	}
-	u, err := user.Lookup(name)
+	u, err := lookUp(name)
 	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return nil, fmt.Errorf("the user %s to run as: there is none", name)
-		}
+		return nil, err
 	}
 	gid := u.Gid
 	if group != "" {

@@ -102,6 +102,7 @@ func splitWords(line string, words []string) []string {
 			word = line[:i]
 		}
 		line = line[len(word):]
+		word, _, _ = strings.Cut(word, "\x00") // words are C strings there: a NUL ends one, and not the line
 		if word != "ipvsadm" {
 			words = append(words, word)
 		}

@@ -44,6 +44,25 @@ func randomRules(rng *rand.Rand) string {
 	return b.String()
 }
 
+// A word of a rule is a C string to ipvsadm: a NUL ends the word, and what follows
+// it up to the next blank is lost. The line goes on.
+func TestRestoreNUL(t *testing.T) {
+	for _, c := range []struct{ in, same string }{
+		{"-A -f 1 -s rr\x00x\n", "-A -f 1 -s rr\n"},
+		{"-A -f 1\x00 -s rr\n", "-A -f 1 -s rr\n"},
+		{"ipvsadm\x00x -A -f 1\n-A -f 2\x00", "-A -f 1\n-A -f 2"},
+		{"-A -t 10.0.0.1:80\x00\n-D -t 10.0.0.1:80 --nosort\x00\n", "-A -t 10.0.0.1:80\n-D -t 10.0.0.1:80 --nosort\n"},
+	} {
+		if got, want := restored(strings.NewReader(c.in)), restored(strings.NewReader(c.same)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q makes %+v, want %+v", c.in, got, want)
+		}
+	}
+	// A word of nothing else is an empty one, and one too many.
+	if got := restored(strings.NewReader("-A -f 1 \x00x\n")); got.err != "unexpected argument \n" {
+		t.Errorf("an empty word: %+v", got)
+	}
+}
+
 // Batches must not show: a restore is what its lines are, one by one. This is
 // the law of -R written down slowly.
 func TestRestoreIsItsLinesOneByOne(t *testing.T) {
