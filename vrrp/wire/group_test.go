@@ -22,7 +22,7 @@ func TestGroupsAndHops(t *testing.T) {
 		{false, vrrp.GroupIPv4, addr("239.1.2.3")},
 		{true, vrrp.GroupIPv6, addr("ff02::1:12")},
 	} {
-		tx, rx := open(t, one, Options{"eth0", c.ipv6}), open(t, two, Options{"eth0", c.ipv6})
+		tx, rx := open(t, one, Options{Link: "eth0", IPv6: c.ipv6}), open(t, two, Options{Link: "eth0", IPv6: c.ipv6})
 		from, to := sourceOf(t, one, c.ipv6), sourceOf(t, two, c.ipv6)
 		send := func(dst netip.Addr, ttl uint8) {
 			t.Helper()
