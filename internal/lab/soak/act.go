@@ -40,7 +40,7 @@ func (r *run) act(e *happened) error {
 func (r *run) hearing() time.Duration { return time.Duration(float64(2*time.Second) * r.slow) }
 
 // patient is the time that a daemon has to end.
-func (r *run) patient() time.Duration { return time.Duration(float64(15*time.Second) * r.slow) }
+func (r *run) patient() time.Duration { return 2 * time.Minute }
 
 func (r *run) actDirector(e *happened) error {
 	c, h := r.c, r.c.hosts[e.Host]
