@@ -242,7 +242,12 @@ func (v *virtual) wanted() []lvs.Destination {
 			ds = append(ds, d)
 		}
 	}
-	if v.serving != nobody || v.Fallback == nil {
+	switch {
+	case v.Fallback == nil:
+		return ds
+	case v.serving != nobody && v.Policy.FallbackStays && v.member(v.Fallback.Addr) == nil:
+		return put(ds, quiet(*v.Fallback))
+	case v.serving != nobody:
 		return ds
 	}
 	// A fallback that is also a member serves as the fallback.
