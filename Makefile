@@ -26,13 +26,18 @@ build: ## the program, static, in bin/
 oracle: ## the program that service=oracle runs; it is as large as all the rest
 	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/lvsctl-check-oracle ./cmd/lvsctl-check-oracle
 
+# What some examples need beside lvsctl.
+packages = $(foreach name,$(1),$(shell cat examples/$(name)/packages 2>/dev/null))
+
 # The main job, on the tutorials' own files; examples/ has more.
-STORIES ?= 04-lvs-dr 03-ldirectord 02-keepalived-dr
+STORIES ?= lvs-dr-scripts ldirectord keepalived-dr
 demo: need build ## whole clusters at work, in about a minute; STORIES names others
+	@scripts/need $(call packages,$(STORIES))
 	$(GO) run ./internal/lab/labctl demo -bin $(BIN) $(STORIES)
 
-EXAMPLE ?= 04-lvs-dr
+EXAMPLE ?= lvs-dr-scripts
 lab: need build ## a shell in a running cluster; EXAMPLE names another one
+	@scripts/need $(call packages,$(EXAMPLE))
 	$(GO) run ./internal/lab/labctl shell -bin $(BIN) $(EXAMPLE)
 
 # -count=1: go test cannot know that some packages test the program that they build,
@@ -44,7 +49,7 @@ test: need need-peers build ## all tests that end in minutes
 SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
 
 test-all: need need-peers build ## and those that take long: elections with keepalived, real servers of each kind, fuzzing
-	@scripts/need $(SERVERS)
+	@scripts/need $(SERVERS) $(call packages,*)
 	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -count=1 -timeout 30m ./...
 	scripts/fuzz 60s
 
@@ -53,9 +58,10 @@ bench: need need-peers build ## speed, as ratios to the peers in one boot; BENCH
 	$(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/empty ./internal/lab/labbench/empty
 	$(GO) test -c -o $(BIN)/lvsctl-unplugged ./cmd/lvsctl
 	$(GO) build -o $(BIN)/labbench ./internal/lab/labbench
-	@status=0; for part in $(BENCH); do $(BIN)/labbench -bin $(BIN) $$part || status=1; done; exit $$status
+	@status=0; for part in $(BENCH); do $(BIN)/labbench -bin $(BIN) $(BENCHFLAGS) $$part || status=1; done; exit $$status
 
-BENCH ?= ipvsadm checks watching
+# BENCHFLAGS="-many-for 10m" has vrrp listen longer; bin/labbench -help tells of others.
+BENCH ?= ipvsadm checks watching vrrp
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }

@@ -32,7 +32,7 @@ var rooms = map[string]struct {
 	"ldirector/check":         {"is one server well? It knows no table, so that any front end can ask", nil},
 	"vrrp":                    {"the protocol as a pure machine: no socket, no clock, no address of this host", nil},
 	"vrrp/wire":               {"protocol 112 sockets", []string{"vrrp"}},
-	"appliance":               {"everything of a director in one process: it wires what a site names, and knows no dialect", []string{"config", "ldirector", "ldirector/check", "vrrp", "vrrp/wire", "lvs", "internal/netif"}},
+	"appliance":               {"everything of a director in one process: it wires what a site names, and knows no dialect", []string{"config", "ldirector", "ldirector/check", "vrrp", "vrrp/wire", "lvs", "realserver", "internal/netif"}},
 	"realserver":              {"what a real server's addresses, routes and ARP settings should be", []string{"internal/netif"}},
 	"doctor":                  {"why a cluster does not work, from the facts of one host; it reads no host and changes none", []string{"internal/netif", "lvs", "realserver", "vrrp"}},
 	"config":                  {"one model for all dialects", []string{"ldirector", "ldirector/check", "vrrp", "lvs"}},

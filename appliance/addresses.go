@@ -30,6 +30,7 @@ type addresses struct {
 	pace  pace
 	gone  []netif.Addr // no longer configured, and maybe still there
 	loose map[netif.AddrKey]bool
+	theft config.OnRemoved
 	held  map[netif.AddrKey]bool // ours on the host; a removal that is not ours is a theft
 	began bool                   // what a crash has left is cleaned up
 }
@@ -74,7 +75,7 @@ func (h *addresses) use(in *config.Instance) (changed bool) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pace, h.loose = pace{in.GarpInterval, in.NAInterval}, loose
+	h.pace, h.loose, h.theft = pace{in.GarpInterval, in.NAInterval}, loose, in.OnRemoved
 	if slices.Equal(want, h.want) {
 		return false
 	}
@@ -214,6 +215,13 @@ func (h *addresses) missing(links *linkCache) []netif.Addr {
 		}
 	}
 	return out
+}
+
+// onRemoved is what to do about somebody who removes them.
+func (h *addresses) onRemoved() config.OnRemoved {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.theft
 }
 
 // list is what is configured.

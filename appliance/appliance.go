@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Appliance struct {
 	syncs   *syncs
 
 	leaveAll atomic.Bool // the end is near, and what is held stays behind
+	ending   atomic.Bool // the end is near, and everything becomes as it was
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop takes no more orders
@@ -80,13 +82,13 @@ type Appliance struct {
 	missing  map[string]bool // scripts that cannot be run
 	standby  map[string]bool
 	opened   map[line]vrrp.Transport
-	sysctls  map[string]string // what was there before us
+	sysctls  map[string]netif.Sysctl // that we have changed
 	ipvs     IPVS
 	noIPVS   string // why there is none, though one is needed
 	director *ldirector.Director
 	hooks    *hooks
 	tasks    sync.WaitGroup
-	thefts   map[string]*theft
+	thefts   map[string]*defence
 	services sync.WaitGroup // those that are being started or stopped
 }
 
@@ -99,6 +101,7 @@ type line struct {
 // kept is what an instance has for as long as it is the same virtual router.
 type kept struct {
 	addresses *addresses
+	localnode *localnode
 	routes    *routes
 	door      *doorkeeper
 	sync      *switcher
@@ -111,14 +114,19 @@ func New(o Options) *Appliance {
 		o: o, reports: newReporter(o.Report), tell: newAnnouncer(o.Host), gate: newGate(),
 		inbox: make(chan func()), ended: make(chan struct{}), begun: make(chan struct{}),
 		kept: map[router]*kept{}, waiting: map[string]string{}, links: map[string]bool{}, sources: map[string]netip.Addr{}, standby: map[string]bool{},
-		opened: map[line]vrrp.Transport{}, sysctls: map[string]string{}, thefts: map[string]*theft{},
+		opened: map[line]vrrp.Transport{}, sysctls: map[string]netif.Sysctl{}, thefts: map[string]*defence{},
 	}
 	a.speaker = vrrp.NewSpeaker()
 	if o.RealTime {
 		a.speaker.Prepare = RealTime
 	}
+	if w, ok := o.Host.(waiting); ok {
+		a.speaker.Waiter = w.Waiter()
+	}
 	a.probes = newProber(a.tell, a.reports.say)
 	a.probes.heard = a.masterOf
+	a.probes.answer = func(name string, number uint64, holder string) { a.warn(a.speaker.Answer(name, number, holder)) }
+	a.reports.asked = a.probes.asked
 	a.reports.changed = a.probes.changed
 	a.speaker.Report = a.reports.report
 	a.syncs = newSyncs(func(l Level, text string) { a.say(l, "%s", text) })
@@ -145,6 +153,7 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	go func() { defer close(told); a.reports.run() }()
 	late, end := context.WithCancel(context.Background())
 	a.ctx = late
+	defer context.AfterFunc(ctx, func() { a.ending.Store(true) })()
 	if a.o.KeepHeld {
 		defer context.AfterFunc(ctx, func() { a.leaveAll.Store(true) })()
 	}
@@ -158,6 +167,9 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	<-looped
 	if err != nil {
 		err = a.sweep()
+	}
+	for _, k := range a.kept {
+		err = errors.Join(err, k.localnode.leave())
 	}
 	a.scripts.close()
 	a.probes.close()
@@ -199,7 +211,7 @@ func (a *Appliance) sweep() error {
 func (a *Appliance) dropAll(ctx context.Context) error {
 	var errs []error
 	for r, k := range a.kept {
-		for _, h := range []vrrp.Holder{k.resources, k.routes, k.addresses} {
+		for _, h := range []vrrp.Holder{k.resources, k.routes, k.localnode, k.addresses} {
 			if err := h.Drop(ctx); err != nil {
 				errs = append(errs, fmt.Errorf("instance %s: %v: %w", r.name, h, err))
 			}
@@ -216,6 +228,7 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 	defer close(a.ended)
 	events := a.watch(ctx)
 	a.use(site)
+	a.hasten()
 	close(a.begun)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -234,7 +247,16 @@ func (a *Appliance) loop(ctx context.Context, site config.Site) {
 		case <-look.C:
 			a.look()
 			a.lookForIPVS()
+			a.hasten()
 		}
+	}
+}
+
+// hasten is for the threads that there are by now. Where it is not allowed RealTime
+// was not allowed either, and has said so.
+func (a *Appliance) hasten() {
+	if a.o.RealTime {
+		_ = hasten()
 	}
 }
 
@@ -261,6 +283,10 @@ func (a *Appliance) Set(site config.Site) error {
 
 // use makes the loop's site this one.
 func (a *Appliance) use(site config.Site) {
+	site, bound := serveLocalnodes(site)
+	if bound {
+		a.say(Info, "virtual services are here only while %s is master: this director is a real server, too (localnode)", strings.Join(site.ServeOn, " or "))
+	}
 	a.site = site
 	a.reports.box.put(newConfig{site.Instances, site.Groups}, true)
 	for i := range site.Instances {
@@ -269,6 +295,7 @@ func (a *Appliance) use(site config.Site) {
 		}
 	}
 	a.useSysctls()
+	a.hide()
 	a.useServices()
 	a.plan()
 }
@@ -302,6 +329,9 @@ func (a *Appliance) plan() {
 		if k.use(in) {
 			changed = append(changed, in.Name)
 		}
+		if !in.LocalNode {
+			a.warn(k.localnode.leave())
+		}
 		m.Holders = k.holders(in, &a.site)
 		members = append(members, m)
 		for _, t := range m.Instance.Track {
@@ -310,11 +340,28 @@ func (a *Appliance) plan() {
 	}
 	a.reports.box.put(unseen, true)
 	a.probes.use(what)
+	a.leaveGone()
 	a.lookAtLinks(members, &links)
 	a.commit(members, missing)
 	a.kept, a.opened = fresh, opened
 	for _, name := range changed {
 		a.warn(a.speaker.Retake(name))
+	}
+}
+
+// leaveGone prepares for their end what the site does not name any more. One that
+// only waits is still a real server.
+func (a *Appliance) leaveGone() {
+	for r, k := range a.kept {
+		named := func(in config.Instance) bool { return routerOf(&in) == r }
+		if !slices.ContainsFunc(a.site.Instances, named) {
+			a.warn(k.localnode.leave())
+		}
+	}
+	for name := range a.thefts {
+		if !slices.ContainsFunc(a.site.Instances, func(in config.Instance) bool { return in.Name == name }) {
+			delete(a.thefts, name)
+		}
 	}
 }
 
@@ -428,6 +475,7 @@ func (a *Appliance) keep(in *config.Instance) *kept {
 	say := func(l Level, text string) { a.reports.say(l, name, text) }
 	return &kept{
 		addresses: newAddresses(a.o.Host, a.tell, say, &a.leaveAll),
+		localnode: newLocalnode(a.o.Host, say, &a.leaveAll, &a.ending),
 		routes:    &routes{host: a.o.Host, stays: &a.leaveAll},
 		door:      &doorkeeper{a.gate, name},
 		sync:      &switcher{a.syncs, name},
@@ -437,8 +485,8 @@ func (a *Appliance) keep(in *config.Instance) *kept {
 
 // use tells whether what is held has changed.
 func (k *kept) use(in *config.Instance) bool {
-	addresses, routes, resources := k.addresses.use(in), k.routes.use(in), k.resources.use(in)
-	return addresses || routes || resources
+	addresses, routes, resources, local := k.addresses.use(in), k.routes.use(in), k.resources.use(in), k.localnode.use(in)
+	return addresses || routes || resources || local
 }
 
 // holders are what a master holds, in the order in which it is taken.
@@ -448,6 +496,9 @@ func (k *kept) holders(in *config.Instance, site *config.Site) []vrrp.Holder {
 		all = append(all, k.door)
 	}
 	all = append(all, k.addresses)
+	if in.LocalNode {
+		all = append(all, k.localnode)
+	}
 	if len(in.Routes) > 0 {
 		all = append(all, k.routes)
 	}
@@ -500,29 +551,37 @@ func (a *Appliance) useSysctls() {
 			continue
 		}
 		key := netif.ConfKey("ipv4", in.Link, "promote_secondaries")
-		if _, done := a.sysctls[key]; done {
-			continue
-		}
 		was, err := a.o.Host.Sysctl(key)
-		if err == nil && was != "1" {
-			err = a.o.Host.Do(netif.Step{Op: netif.SetSysctl, Sysctl: netif.Sysctl{Key: key, Value: "1", Was: was}})
-		}
 		if err != nil {
 			a.reports.say(Warning, in.Name, "promote_secondaries: "+err.Error())
 			continue
 		}
-		a.sysctls[key] = was
+		if was != "1" {
+			a.set(netif.Sysctl{Key: key, Value: "1", Was: was}, "promote_secondaries")
+		}
 	}
 }
 
+// set changes a setting until the end of the process.
+func (a *Appliance) set(s netif.Sysctl, why string) {
+	if err := a.o.Host.Do(netif.Step{Op: netif.SetSysctl, Sysctl: s}); err != nil {
+		a.say(Error, "%s: %v", why, err)
+		return
+	}
+	if first, again := a.sysctls[s.Key]; again {
+		s.Was = first.Was
+	}
+	a.sysctls[s.Key] = s
+}
+
+// restoreSysctls gives the settings back that somebody else has not changed since.
 func (a *Appliance) restoreSysctls() error {
 	var errs []error
-	for key, was := range a.sysctls {
-		if was == "1" {
-			continue
+	for key, s := range a.sysctls {
+		if now, err := a.o.Host.Sysctl(key); err != nil || now != s.Value || a.leaveAll.Load() {
+			continue // it went with its device, or is another one's by now
 		}
-		err := a.o.Host.Do(netif.Step{Op: netif.SetSysctl, Sysctl: netif.Sysctl{Key: key, Value: was, Was: "1"}})
-		errs = append(errs, err)
+		errs = append(errs, a.o.Host.Do(netif.Step{Op: netif.SetSysctl, Sysctl: netif.Sysctl{Key: key, Value: s.Was, Was: s.Value}}))
 	}
 	return errors.Join(errs...)
 }

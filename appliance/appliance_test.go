@@ -104,45 +104,6 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// Addresses that somebody takes away come back at once, and are announced; a
-// program that does nothing else is not fought with all the time.
-func TestTheft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		host := newFakeHost()
-		in := instance("VI_1", 51, "10.0.0.100/32", "10.0.0.101/32", "10.0.0.102/32")
-		in.Addresses[2].Untracked = true
-		r := start(t, host, config.Site{Instances: []config.Instance{in}}, nil)
-		time.Sleep(4 * time.Second)
-		host.steal("eth0", "10.0.0.100/32", "10.0.0.101/32")
-		time.Sleep(100 * time.Millisecond)
-		if l, _ := host.Link("eth0", true); len(l.Addrs) != 4 {
-			t.Errorf("100 ms later there are %v", l.Addrs)
-		}
-		if got := host.told("claims 10.0.0.100"); len(got) != 4 {
-			t.Errorf("announced %q", got)
-		}
-		equal(t, "log", r.said("removed"), "4.010 (VI_1) 2 VIPs were removed by somebody else, 10.0.0.100/32 on eth0 first; put back. To let it be: "+
-			"KeepConfiguration=yes for the link in systemd-networkd, 'nmcli device set eth0 managed no' in NetworkManager, 'lvsctl vrrp standby' for a person")
-		host.steal("eth0", "10.0.0.102/32")
-		time.Sleep(100 * time.Millisecond)
-		if l, _ := host.Link("eth0", true); len(l.Addrs) != 3 {
-			t.Errorf("an untracked address came back: %v", l.Addrs)
-		}
-		for range 200 {
-			host.steal("eth0", "10.0.0.100/32")
-			time.Sleep(20 * time.Millisecond)
-		}
-		if n := len(r.said("removed")); n > 25 {
-			t.Errorf("%d log lines about a program that removes the address all the time", n)
-		}
-		time.Sleep(2 * lookEvery)
-		if l, _ := host.Link("eth0", true); !l.Has(netip.MustParsePrefix("10.0.0.100/32")) {
-			t.Error("the address did not come back in the end")
-		}
-		r.stop()
-	})
-}
-
 // One address that the kernel refuses keeps no other away, nor does a route.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -369,12 +330,12 @@ func TestSettings(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	vmac, mcast, link, dup := instance("A", 1, "10.0.0.1/32"), instance("A", 1, "10.0.0.1/32"), instance("A", 1, "10.0.0.1/32"), instance("B", 1, "10.0.0.1/32")
-	vmac.VMAC, mcast.Multicast, link.Link = "vrrp.1", netip.MustParseAddr("224.0.0.19"), ""
+	vmac.VMAC, mcast.Group, link.Link = "vrrp.1", netip.MustParseAddr("10.0.0.19"), ""
 	good := instance("A", 1, "10.0.0.1/32")
 	for want, site := range map[string]config.Site{
 		"":                          {Instances: []config.Instance{good}, ServeOn: []string{"A"}},
 		"use_vmac is not supported": {Instances: []config.Instance{vmac}},
-		"224.0.0.19 are not":        {Instances: []config.Instance{mcast}},
+		"10.0.0.19 is no multicast": {Instances: []config.Instance{mcast}},
 		"it has no interface":       {Instances: []config.Instance{link}},
 		"no virtual address":        {Instances: []config.Instance{instance("A", 1)}},
 		"two of that name":          {Instances: []config.Instance{good, good}},

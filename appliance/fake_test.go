@@ -14,6 +14,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/internal/netif/netiftest"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
 
@@ -28,11 +29,14 @@ type fakeHost struct {
 	refuse  func(netif.Step) error
 	answers map[netip.Addr]string // MAC that answers
 	ports   []*fakePort
+	stolen  map[netip.Prefix]bool
+
+	managers []netif.Manager
 }
 
 func newFakeHost() *fakeHost {
 	return &fakeHost{
-		start: time.Now(), sysctls: map[string]string{}, events: make(chan netif.Event, 4096), answers: map[netip.Addr]string{},
+		start: time.Now(), sysctls: map[string]string{}, stolen: map[netip.Prefix]bool{}, events: make(chan netif.Event, 4096), answers: map[netip.Addr]string{},
 		links: map[string]*Link{"eth0": {Index: 2, Running: true, Ethernet: true, MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}},
 	}
 }
@@ -63,11 +67,34 @@ func (h *fakeHost) Do(s netif.Step) error {
 			return err
 		}
 	}
+	if s.Op == netif.AddRoute {
+		delete(h.stolen, s.Route.Dst)
+	}
 	if s.Op == netif.SetSysctl {
 		h.sysctls[s.Sysctl.Key] = s.Sysctl.Value
 	}
 	h.write("%v", s)
 	return nil
+}
+
+// Lacking are the routes that were stolen, and not added since.
+func (h *fakeHost) Lacking(want []netif.Route) ([]netif.Route, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []netif.Route
+	for _, r := range want {
+		if h.stolen[r.Dst] {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// stealRoute takes a route away.
+func (h *fakeHost) stealRoute(dst netip.Prefix) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stolen[dst] = true
 }
 
 func (h *fakeHost) Addrs(steps []netif.Step) []error {
@@ -143,6 +170,29 @@ func (h *fakeHost) Sysctl(key string) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sysctls[key], nil
+}
+
+func (h *fakeHost) Managers(int) []netif.Manager {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.managers
+}
+
+func (h *fakeHost) Snapshot() (netif.Snapshot, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := netif.Snapshot{Sysctls: map[string]string{}}
+	for name := range h.links {
+		s.Links = append(s.Links, netif.Link{Name: name, Up: true, Loopback: name == "lo"})
+		netiftest.Conf(&s, name)
+	}
+	netiftest.Conf(&s, "all")
+	netiftest.Conf(&s, "default")
+	for key, value := range h.sysctls {
+		s.Sysctls[key] = value
+	}
+	s.Sort()
+	return s, nil
 }
 
 type fakeWire struct {

@@ -18,6 +18,8 @@ type Host interface {
 	Do(netif.Step) error
 	// Addrs are changes of addresses, with one verdict each.
 	Addrs([]netif.Step) []error
+	// Lacking are those of the routes that are not there.
+	Lacking([]netif.Route) ([]netif.Route, error)
 	Watch(context.Context) (<-chan netif.Event, error)
 	// Link tells how a device is at this moment; its addresses only when asked.
 	Link(name string, addrs bool) (Link, error)
@@ -27,6 +29,10 @@ type Host interface {
 	Transport(link string, ipv6 bool) (vrrp.Transport, error)
 	// Sysctl reads a setting.
 	Sysctl(key string) (string, error)
+	// Snapshot reads everything.
+	Snapshot() (netif.Snapshot, error)
+	// Managers are the programs that have taken a device, by its index.
+	Managers(index int) []netif.Manager
 }
 
 // Wire is a device that speaks with its neighbours.
@@ -55,11 +61,25 @@ func (l Link) Has(p netip.Prefix) bool {
 	return false
 }
 
-// here is the Host that this process sees.
-type here struct{ *netif.Kernel }
+// waiting is a Host whose transports are waited for in its own way.
+type waiting interface{ Waiter() vrrp.Waiter }
 
-// Here is the network that this process sees, changed through k.
-func Here(k *netif.Kernel) Host { return here{k} }
+// here is the Host that this process sees.
+type here struct {
+	*netif.Kernel
+	poll *wire.Poll
+}
+
+// Here is the network that this process sees, changed through k, for one Appliance.
+func Here(k *netif.Kernel) (Host, error) {
+	poll, err := wire.NewPoll()
+	if err != nil {
+		return nil, err
+	}
+	return here{k, poll}, nil
+}
+
+func (h here) Waiter() vrrp.Waiter { return h.poll }
 
 func (h here) Link(name string, withAddrs bool) (Link, error) {
 	i, err := net.InterfaceByName(name)
@@ -99,12 +119,14 @@ func (h here) Wire(link string) (Wire, error) {
 }
 
 func (h here) Transport(link string, ipv6 bool) (vrrp.Transport, error) {
-	s, err := wire.Open(wire.Options{Link: link, IPv6: ipv6})
+	s, err := wire.Open(wire.Options{Link: link, IPv6: ipv6, Poll: h.poll})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+func (h here) Managers(index int) []netif.Manager { return netif.Managers("/run", index) }
 
 func (h here) Sysctl(key string) (string, error) {
 	text, err := os.ReadFile("/proc/sys/" + netif.SysctlPath(key))

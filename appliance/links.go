@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -107,55 +106,7 @@ func (a *Appliance) ownGone(e netif.Event) bool {
 	})
 }
 
-// theft is how often an instance's addresses were taken away lately.
-type theft struct {
-	since time.Time
-	count int
-}
-
-const (
-	theftWindow = 10 * time.Second
-	// theftsAtOnce is how often addresses come back at once within the window. Who
-	// takes them away more often than that is a program, and the two would do
-	// nothing else any more; the next look puts them back.
-	theftsAtOnce = 20
-)
-
-// putBack gives instances their addresses back. The events may be older than what
-// the host is like now, so it is asked.
-func (a *Appliance) putBack(names map[string]bool, always bool) {
-	links := linkCache{host: a.o.Host, addrs: true}
-	for r, k := range a.kept {
-		if !names[r.name] || !always && !a.mayRetake(r.name) {
-			continue
-		}
-		if missing := k.addresses.missing(&links); len(missing) > 0 {
-			a.reports.say(Warning, r.name, theftText(missing))
-			a.warn(a.speaker.Retake(r.name))
-		}
-	}
-}
-
-func (a *Appliance) mayRetake(name string) bool {
-	t := a.thefts[name]
-	if t == nil || time.Since(t.since) > theftWindow {
-		t = &theft{since: time.Now()}
-		a.thefts[name] = t
-	}
-	t.count++
-	return t.count <= theftsAtOnce
-}
-
-func theftText(missing []netif.Addr) string {
-	what := fmt.Sprintf("VIP %v was removed from %s by somebody else", missing[0].Prefix, missing[0].Link)
-	if n := len(missing); n > 1 {
-		what = fmt.Sprintf("%d VIPs were removed by somebody else, %v on %s first", n, missing[0].Prefix, missing[0].Link)
-	}
-	return what + "; put back. To let it be: KeepConfiguration=yes for the link in systemd-networkd, 'nmcli device set " +
-		missing[0].Link + " managed no' in NetworkManager, 'lvsctl vrrp standby' for a person"
-}
-
-// look compares what is with what should be: devices, addresses, and instances
+// look compares what is with what should be: devices, addresses, routes, and instances
 // that wait.
 func (a *Appliance) look() {
 	all := map[string]bool{}
@@ -163,6 +114,7 @@ func (a *Appliance) look() {
 		all[r.name] = true
 	}
 	a.putBack(all, true)
+	a.putRoutesBack()
 	links := linkCache{host: a.o.Host, addrs: true}
 	if len(a.waiting) > 0 || a.sourcesMoved(&links) {
 		a.plan()

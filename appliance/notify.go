@@ -3,6 +3,7 @@ package appliance
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/ldirector/check"
@@ -16,6 +17,7 @@ type told struct {
 	last       string // the state that was told last; no program hears the same twice in a row
 	gone       bool   // no longer configured
 	seq        *sequence
+	weaker     time.Time // when the log was last told of a master of lower priority
 }
 
 // word is the state in the language of the programs; empty is none of theirs. A

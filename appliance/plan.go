@@ -41,7 +41,7 @@ func Check(site config.Site) error {
 		}
 		names[in.Name], routers[key] = true, in.Name
 	}
-	errs = append(errs, checkGroups(site.Groups, names))
+	errs = append(errs, checkGroups(site.Groups, names), checkLocalnode(&site))
 	for _, name := range site.ServeOn {
 		if !names[name] {
 			errs = append(errs, fmt.Errorf("virtual services are bound to instance %s, which is not there", name))
@@ -78,8 +78,6 @@ func checkInstance(in *config.Instance) error {
 		return fmt.Errorf("instance %s: it has no interface", in.Name)
 	case in.VMAC != "":
 		return fmt.Errorf("instance %s: use_vmac is not supported: the addresses would be on %s with its own MAC address, which the file does not want; remove use_vmac, clients learn the place from the announcements", in.Name, in.Link)
-	case in.Multicast.IsValid() && in.Multicast != groupOf(in.IPv6):
-		return fmt.Errorf("instance %s: adverts to the multicast group %v are not supported, only to %v", in.Name, in.Multicast, groupOf(in.IPv6))
 	}
 	v := in.Instance
 	if !v.Source.IsValid() { // to be chosen by the host
@@ -90,13 +88,6 @@ func checkInstance(in *config.Instance) error {
 	}
 	v.Addrs = advertised(in)
 	return v.Validate()
-}
-
-func groupOf(ipv6 bool) netip.Addr {
-	if ipv6 {
-		return vrrp.GroupIPv6
-	}
-	return vrrp.GroupIPv4
 }
 
 // advertised are the addresses in the adverts.
@@ -127,7 +118,9 @@ func complete(in *config.Instance, site *config.Site, source netip.Addr, missing
 			v.Track = append(v.Track, t)
 		}
 	}
-	add(vrrp.Tracked{Name: config.TrackLink(in.Link)}) // without it there is nobody to speak to
+	if !in.UntrackedLink {
+		add(vrrp.Tracked{Name: config.TrackLink(in.Link)}) // without it there is nobody to speak to
+	}
 	for _, g := range site.Groups {
 		if slices.Contains(g.Members, in.Name) {
 			for _, t := range g.Track {
@@ -170,11 +163,8 @@ func sourceOf(l Link, in *config.Instance, virtual map[netip.Prefix]bool) (netip
 // passedOver are the wishes that an instance is run without.
 func passedOver(in *config.Instance) []string {
 	var out []string
-	if in.TTL != 0 && in.TTL != 255 {
-		out = append(out, fmt.Sprintf("adverts to peers are sent with TTL 255, not %d", in.TTL))
-	}
-	if in.Notify.LowerPriority != nil {
-		out = append(out, "the program for adverts of lower priority is not run")
+	if in.AskFirst && in.Priority == vrrp.PriorityOwner {
+		out = append(out, "with priority 255 the addresses are taken whoever has them (on_duplicate refuse)")
 	}
 	return out
 }

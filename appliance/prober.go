@@ -24,8 +24,9 @@ type Duplicate struct {
 
 // prober asks the network who else has the addresses, as RFC 5227 does before an
 // address is used: while the instance waits for its first election, and again when
-// it is master and the one before has had time to let go. It never holds up an
-// election: dead masters answer nobody, and live ones are not asked to leave.
+// it is master and the one before has had time to let go. That never holds up an
+// election: dead masters answer nobody, and live ones are not asked to leave. An
+// instance that wants to know first asks by itself: see [vrrp.Ask].
 type prober struct {
 	tell *announcer
 	say  func(level Level, instance, text string)
@@ -33,6 +34,7 @@ type prober struct {
 	mu      sync.Mutex // for what follows
 	what    map[string]*addresses
 	heard   func(instance string) (master netip.Addr) // whom the instance obeys; invalid: nobody
+	answer  func(instance string, number uint64, holder string)
 	stops   map[string]context.CancelFunc
 	found   map[string][]Duplicate
 	closed  bool
@@ -53,6 +55,12 @@ const (
 	probeMost = 64
 )
 
+// asking is quick: an election waits for it.
+var asking = netif.Probing{Count: 3, Interval: 100 * time.Millisecond, Wait: 250 * time.Millisecond}
+
+// askMost is how many addresses an election waits for.
+const askMost = probesAtOnce
+
 var probing = netif.Probing{Count: 2, Interval: 200 * time.Millisecond, Wait: 800 * time.Millisecond}
 
 // use names the instances and their addresses.
@@ -69,6 +77,21 @@ func (p *prober) use(what map[string]*addresses) {
 
 // changed is told of every transition of an instance.
 func (p *prober) changed(instance string, t vrrp.Transition) {
+	delay := letGo
+	switch {
+	case t.To == vrrp.Master:
+	case t.To == vrrp.Backup && t.From == vrrp.Init:
+		delay = 0
+	default:
+		p.begin(instance, nil)
+		return
+	}
+	p.begin(instance, func(ctx context.Context, h *addresses) { p.run(ctx, instance, h, delay, t.To) })
+}
+
+// begin does something about an instance's addresses in the place of what is being
+// done about them; nil: nothing.
+func (p *prober) begin(instance string, do func(context.Context, *addresses)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if stop := p.stops[instance]; stop != nil {
@@ -76,23 +99,42 @@ func (p *prober) changed(instance string, t vrrp.Transition) {
 		delete(p.stops, instance)
 	}
 	h := p.what[instance]
-	if h == nil || p.closed {
-		return
-	}
-	delay := letGo
-	switch {
-	case t.To == vrrp.Master:
-	case t.To == vrrp.Backup && t.From == vrrp.Init:
-		delay = 0
-	default:
+	if do == nil || h == nil || p.closed {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p.stops[instance] = stop
 	p.running.Go(func() {
 		defer stop()
-		p.run(ctx, instance, h, delay, t.To)
+		do(ctx, h)
 	})
+}
+
+// asked is told of an instance's question.
+func (p *prober) asked(instance string, number uint64) {
+	p.begin(instance, func(ctx context.Context, h *addresses) {
+		found := p.ask(ctx, h.list(), askMost, asking)
+		if ctx.Err() != nil {
+			return
+		}
+		p.mu.Lock()
+		p.found[instance] = found
+		p.mu.Unlock()
+		p.answer(instance, number, holderText(found))
+	})
+}
+
+// holderText says who has addresses; nobody is "".
+func holderText(found []Duplicate) string {
+	if len(found) == 0 {
+		return ""
+	}
+	d := found[0]
+	text := fmt.Sprintf("duplicate VIP: %v answers on %s at %s, and no VRRP master is heard", d.Address, d.Link, strings.Join(d.MACs, ", "))
+	if n := len(found) - 1; n > 0 {
+		text += fmt.Sprintf("; so do %d more", n)
+	}
+	return text
 }
 
 func (p *prober) run(ctx context.Context, instance string, h *addresses, delay time.Duration, s vrrp.State) {
@@ -101,7 +143,7 @@ func (p *prober) run(ctx context.Context, instance string, h *addresses, delay t
 	case <-ctx.Done():
 		return
 	}
-	found := p.ask(ctx, h.list())
+	found := p.ask(ctx, h.list(), probeMost, probing)
 	if ctx.Err() != nil {
 		return
 	}
@@ -134,8 +176,8 @@ func (p *prober) master(instance string) netip.Addr {
 	return heard(instance)
 }
 
-func (p *prober) ask(ctx context.Context, all []netif.Addr) []Duplicate {
-	all = all[:min(len(all), probeMost)]
+func (p *prober) ask(ctx context.Context, all []netif.Addr, most int, how netif.Probing) []Duplicate {
+	all = all[:min(len(all), most)]
 	links := linkCache{host: p.tell.host}
 	for _, a := range all {
 		links.get(a.Link)
@@ -152,7 +194,7 @@ func (p *prober) ask(ctx context.Context, all []netif.Addr) []Duplicate {
 		places <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-places }()
-			if d, ok := p.one(ctx, a, l.Index); ok {
+			if d, ok := p.one(ctx, a, l.Index, how); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				found[d.Address] = d
@@ -163,12 +205,12 @@ func (p *prober) ask(ctx context.Context, all []netif.Addr) []Duplicate {
 	return slices.SortedFunc(maps.Values(found), func(a, b Duplicate) int { return a.Address.Compare(b.Address) })
 }
 
-func (p *prober) one(ctx context.Context, a netif.Addr, index int) (Duplicate, bool) {
+func (p *prober) one(ctx context.Context, a netif.Addr, index int, how netif.Probing) (Duplicate, bool) {
 	w, err := p.tell.wire(a.Link, index)
 	if err != nil {
 		return Duplicate{}, false // the announcements say it
 	}
-	answers, err := w.Probe(ctx, a.Prefix.Addr(), probing)
+	answers, err := w.Probe(ctx, a.Prefix.Addr(), how)
 	if err != nil {
 		return Duplicate{}, false // the device went away, or we are being stopped
 	}

@@ -18,6 +18,8 @@ type reporter struct {
 	hurry chan struct{}
 	// changed hears of every transition of an instance; it does not block.
 	changed func(instance string, t vrrp.Transition)
+	// asked hears of every question of an instance; it does not block.
+	asked func(instance string, number uint64)
 
 	instances, groups map[string]*told
 	unseen            map[string]bool // what the instances track and nobody has looked at yet
@@ -34,10 +36,14 @@ func newReporter(out func(Event)) *reporter {
 
 // report takes in what the Speaker says. Most of it is work, not news.
 func (r *reporter) report(rep vrrp.Report) {
-	switch rep.Action.(type) {
+	switch a := rep.Action.(type) {
+	case vrrp.Ask:
+		if r.asked != nil {
+			r.asked(rep.Instance, a.Number)
+		}
 	case vrrp.Transition:
 		r.box.put(rep, true)
-	case vrrp.Note, vrrp.Dropped, vrrp.Held:
+	case vrrp.Note, vrrp.Dropped, vrrp.Held, vrrp.Weaker:
 		r.box.put(rep, false)
 	}
 }
@@ -157,10 +163,47 @@ func (r *reporter) hear(rep vrrp.Report) {
 		r.emit(Event{When: rep.Time, Level: level, Instance: rep.Instance, Group: rep.Group, Text: a.Text})
 	case vrrp.Dropped:
 		r.emit(Event{When: rep.Time, Level: Warning, Instance: rep.Instance, Text: fmt.Sprintf(
-			"dropped advert from %v (%d since the last report): %s", a.Advert.Src, a.Count, a.Reason.Error())})
+			"dropped advert from %v (%d since the last report): %s%s", a.Advert.Src, a.Count, a.Reason.Error(), saysText(a))})
 	case vrrp.Held:
 		r.emit(heldEvent(rep, a))
+	case vrrp.Weaker:
+		r.weaker(rep, a)
 	}
+}
+
+// weakerEvery is the pause between two lines about masters of lower priority.
+const weakerEvery = 10 * time.Second
+
+// weaker runs the program for adverts of lower priority.
+func (r *reporter) weaker(rep vrrp.Report, w vrrp.Weaker) {
+	t := r.instances[rep.Instance]
+	if t == nil {
+		return
+	}
+	if rep.Time.Sub(t.weaker) >= weakerEvery {
+		t.weaker = rep.Time
+		r.emit(Event{When: rep.Time, Level: Info, Instance: rep.Instance,
+			Text: fmt.Sprintf("Received advert from %v with lower priority %d", w.Peer.Addr, w.Peer.Priority)})
+	}
+	t.run(t.notify.LowerPriority, r.sequenceOf(rep.Instance))
+}
+
+// saysText is what a dropped advert says itself, where that is what is wrong.
+func saysText(d vrrp.Dropped) string {
+	switch d.Reason {
+	case vrrp.BadVersion:
+		return fmt.Sprintf(" (%d)", d.Advert.Version)
+	case vrrp.BadInterval:
+		return fmt.Sprintf(" (it says %v)", d.Advert.Interval)
+	case vrrp.BadAddrs:
+		const most = 4
+		text := fmt.Sprint(d.Advert.Addrs[:min(len(d.Advert.Addrs), most)])
+		if n := len(d.Advert.Addrs) - most; n > 0 {
+			text += fmt.Sprintf(" and %d more", n)
+		}
+		return "; it says " + text
+	}
+	return ""
 }
 
 func heldEvent(rep vrrp.Report, h vrrp.Held) Event {

@@ -22,6 +22,7 @@ type routes struct {
 	mu   sync.Mutex // for what follows
 	want []netif.Route
 	gone []netif.Route
+	held bool // all that is wanted is there, by our own doing; a route that is missing was taken away
 }
 
 func (*routes) String() string { return "routes" }
@@ -69,7 +70,34 @@ func (h *routes) Take(ctx context.Context) error {
 	h.mu.Lock()
 	h.gone = slices.DeleteFunc(h.gone, func(r netif.Route) bool { return slices.Contains(gone, r) })
 	h.mu.Unlock()
-	return h.do(ctx, netif.AddRoute, want)
+	if err := h.do(ctx, netif.AddRoute, want); err != nil {
+		return err
+	}
+	h.hold(true)
+	return nil
+}
+
+func (h *routes) hold(held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = held
+}
+
+// missing are the routes that should be there and are not.
+func (h *routes) missing() ([]netif.Route, error) {
+	h.mu.Lock()
+	want, held := h.want, h.held
+	h.mu.Unlock()
+	if !held || len(want) == 0 {
+		return nil, nil
+	}
+	lacking, err := h.host.Lacking(want)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil || !h.held { // dropped meanwhile: that is no theft
+		return nil, err
+	}
+	return lacking, nil
 }
 
 // Drop implements [vrrp.Holder].
@@ -78,6 +106,7 @@ func (h *routes) Drop(ctx context.Context) error {
 	defer h.running.Unlock()
 	h.mu.Lock()
 	all := slices.Concat(h.want, h.gone)
+	h.held = false // from now on it is no theft
 	h.mu.Unlock()
 	if h.stays.Load() {
 		return nil

@@ -2,7 +2,9 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"reflect"
 	"time"
@@ -97,7 +99,7 @@ func (s *scripts) run(ctx context.Context, t *scriptTask) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		err := runScript(ctx, c.Command, timeout)
+		err := examine(ctx, c, timeout)
 		if ctx.Err() != nil {
 			return
 		}
@@ -119,6 +121,45 @@ func (s *scripts) tell(name string, h vrrp.Health, err error) {
 		s.say(Warning, fmt.Sprintf("VRRP_Script(%s) failed: %v", name, err))
 	}
 	s.observe(config.TrackScript(name), h)
+}
+
+// examine asks what the script asks.
+func examine(ctx context.Context, c config.Script, timeout time.Duration) error {
+	if len(c.Hosts) > 0 {
+		return echo(ctx, check.Host{}, c.Hosts, timeout)
+	}
+	return runScript(ctx, c.Command, timeout)
+}
+
+// echo asks hosts, one after the other, until one answers; each has its share of the
+// timeout. The error has what was wrong with each.
+func echo(ctx context.Context, n check.Net, hosts []string, timeout time.Duration) error {
+	var errs []error
+	for _, host := range hosts {
+		err := echoOf(ctx, n, host, timeout/time.Duration(len(hosts)))
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", host, err))
+	}
+	return errors.Join(errs...)
+}
+
+func echoOf(ctx context.Context, n check.Net, host string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		all, err := n.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			return err
+		}
+		if len(all) == 0 {
+			return errors.New("no address")
+		}
+		addr = all[0].Unmap()
+	}
+	return check.Ping{Addr: addr, Wait: timeout}.Check(ctx, n)
 }
 
 // runScript runs it to its end or its timeout; nothing of its process group is left.
@@ -165,6 +206,9 @@ func (v *verdict) add(good bool) (h vrrp.Health, news bool) {
 
 // usable tells why a script cannot be run at all; nil when it can.
 func usable(c config.Script) error {
+	if len(c.Hosts) > 0 {
+		return nil
+	}
 	if len(c.Command.Words) == 0 {
 		return fmt.Errorf("script %s: it has no command", c.Name)
 	}

@@ -48,6 +48,15 @@ type InstanceStatus struct {
 	Resources  []ResourceStatus `json:"resources,omitempty"`
 	Tracked    []TrackStatus    `json:"tracked"`
 	Duplicates []Duplicate      `json:"duplicates,omitempty"`
+	// Refused is who has the addresses, so that they are not taken.
+	Refused string `json:"refused,omitempty"`
+	// Foreign are those who use the virtual_router_id in another way.
+	Foreign []Foreign `json:"foreign_routers,omitempty"`
+	// Removed is how often somebody else has removed addresses; YieldsUntil is how
+	// long they are left to others because of that.
+	Removed     uint64    `json:"addresses_removed_by_others,omitempty"`
+	LastRemoved time.Time `json:"last_removed_by_others,omitzero"`
+	YieldsUntil time.Time `json:"yields_until,omitzero"`
 
 	Counters Counters `json:"counters"`
 
@@ -56,6 +65,20 @@ type InstanceStatus struct {
 	Garp      vrrp.Garp    `json:"-"`
 	NoPreempt bool         `json:"-"`
 	Password  bool         `json:"-"` // there is one
+}
+
+// Foreign is somebody on the link whose adverts have our virtual_router_id and do
+// not fit: another cluster, or a peer that is set up in another way.
+type Foreign struct {
+	Address   string    `json:"address"`
+	Reason    string    `json:"reason"`
+	Version   uint8     `json:"vrrp_version"`
+	Priority  uint8     `json:"priority"`
+	Addresses []string  `json:"addresses"` // that it advertises, the first few
+	More      int       `json:"more_addresses,omitempty"`
+	Adverts   uint64    `json:"adverts"`
+	Since     time.Time `json:"since"`
+	Last      time.Time `json:"last"`
 }
 
 // HolderStatus is something that a master holds.
@@ -119,9 +142,12 @@ func (a *Appliance) Status() ([]InstanceStatus, error) {
 	}
 	var site config.Site
 	waiting, sources := map[string]string{}, map[string]netip.Addr{}
-	services := map[string]*resources{}
+	services, thefts := map[string]*resources{}, map[string]defence{}
 	err = a.order(func() {
 		site = a.site
+		for name, d := range a.thefts {
+			thefts[name] = *d
+		}
 		for r, k := range a.kept {
 			services[r.name] = k.resources
 		}
@@ -150,7 +176,11 @@ func (a *Appliance) Status() ([]InstanceStatus, error) {
 		case at >= 0:
 			s.fill(live[at])
 		}
+		if s.State == "BACKUP" && s.Master != "" && s.Refused == "" {
+			s.Duplicates = nil // what answered was the master
+		}
 		s.serve(services[in.Name])
+		s.Removed, s.LastRemoved = thefts[in.Name].all, thefts[in.Name].last
 		out = append(out, s)
 	}
 	return out, nil
@@ -199,11 +229,24 @@ func (s *InstanceStatus) fill(m vrrp.MemberStatus) {
 		AdvertsSent: m.Stats.Sent, AdvertsReceived: m.Stats.Received, StopsSent: m.Stats.StopSent, StopsReceived: m.Stats.StopGot,
 		BecameMaster: m.Stats.BecameMaster, ReleasedMaster: m.Stats.LeftMaster, Dropped: map[string]uint64{},
 	}
+	s.Refused, s.YieldsUntil = m.Refused, m.MeekUntil
+	for _, o := range m.Strangers {
+		s.Foreign = append(s.Foreign, foreignOf(o))
+	}
 	for r, n := range m.Stats.Dropped {
 		if n > 0 {
 			s.Counters.Dropped[vrrp.Reason(r).Error()] = n
 		}
 	}
+}
+
+func foreignOf(o vrrp.Stranger) Foreign {
+	f := Foreign{Address: o.Addr.String(), Reason: o.Reason.Error(), Version: o.Version, Priority: o.Priority,
+		Addresses: []string{}, More: o.More, Adverts: o.Count, Since: o.Since, Last: o.Last}
+	for _, a := range o.Addrs {
+		f.Addresses = append(f.Addresses, a.String())
+	}
+	return f
 }
 
 // Sync tells which connection sync daemons should run.

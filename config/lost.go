@@ -160,7 +160,7 @@ func (l *losses) site(want, got Site) {
 			l.say(s.Source, "script %s is left out", s.Name)
 			continue
 		}
-		for _, d := range differences("", reflect.ValueOf(s), reflect.ValueOf(got.Scripts[i]), nil) {
+		for _, d := range differences("", reflect.ValueOf(s), reflect.ValueOf(got.Scripts[i]), []string{"Hosts"}) { // Command asks them too
 			l.say(s.Source, "script %s: %s", s.Name, d)
 		}
 	}
@@ -236,19 +236,23 @@ func usualHTTP(h check.HTTP) check.HTTP {
 }
 
 func usualInstance(in Instance) Instance {
-	if !in.Multicast.IsValid() && len(in.Peers) == 0 {
-		in.Multicast = vrrp.GroupIPv4
+	if !in.Group.IsValid() && len(in.Peers) == 0 {
+		in.Group = vrrp.GroupIPv4
 		if in.IPv6 {
-			in.Multicast = vrrp.GroupIPv6
+			in.Group = vrrp.GroupIPv6
 		}
 	}
 	in.Track = slices.Clone(in.Track)
+	own := vrrp.Tracked{Name: TrackLink(in.Link)}
+	if !in.UntrackedLink && !slices.ContainsFunc(in.Track, func(t vrrp.Tracked) bool { return t.Name == own.Name }) {
+		in.Track = append(in.Track, own)
+	}
 	slices.SortFunc(in.Track, func(a, b vrrp.Tracked) int { return strings.Compare(a.Name, b.Name) })
 	if in.DownAdverts == 0 {
 		in.DownAdverts = 3
 	}
-	if in.TTL == 0 {
-		in.TTL = 255
+	if in.PeerTTL == 0 {
+		in.PeerTTL = 255
 	}
 	return in
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lvsctl/lvsctl/ldirector"
@@ -43,16 +45,19 @@ type Instance struct {
 	vrrp.Instance
 	IPv6 bool // the family of the adverts
 
-	// TTL is that of adverts to unicast peers, 1..255; 0 is 255.
-	TTL uint8
-	// Multicast is the group adverts go to; invalid: the protocol's own.
-	Multicast netip.Addr
 	// VMAC names the macvlan that adverts and addresses are to be on, with the
 	// virtual router's own MAC address; empty: none.
 	VMAC string
 	// PromoteSecondaries keeps the other addresses of a subnet when the first one
 	// goes.
 	PromoteSecondaries bool
+	// UntrackedLink lets the instance live on while its own interface is down.
+	UntrackedLink bool
+	// OnRemoved is what a master does when somebody else removes its addresses.
+	OnRemoved OnRemoved
+	// LocalNode says that this director is a real server of the addresses, too:
+	// while it is not master they are on lo, where nobody finds them by ARP.
+	LocalNode bool
 
 	Addresses []Address // in the order of the file
 	Routes    []Route   // come after the addresses, go before them
@@ -90,6 +95,38 @@ type Address struct {
 // otherwise, as keepalived has it: an IPv6 address alone. As a source it would be
 // that of the director's tunnels, which real servers refuse, having it themselves.
 func NoSource(p netip.Prefix) bool { return p.Addr().Is6() && p.IsSingleIP() }
+
+// OnRemoved is what a master does when somebody else removes its addresses.
+type OnRemoved uint8
+
+// What it can do.
+const (
+	// Restore puts them back, and hands over when they do not stay.
+	Restore OnRemoved = iota
+	// Keep puts them back, always.
+	Keep
+	// Yield hands over at once, as keepalived does.
+	Yield
+)
+
+var onRemovedWords = [...]string{Restore: "restore", Keep: "keep", Yield: "backup"}
+
+// OnRemovedWords are the words for it, in files and on the command line.
+func OnRemovedWords() []string { return onRemovedWords[:] }
+
+// String is the word.
+func (o OnRemoved) String() string {
+	if int(o) < len(onRemovedWords) {
+		return onRemovedWords[o]
+	}
+	return fmt.Sprintf("OnRemoved(%d)", uint8(o))
+}
+
+// ParseOnRemoved reads the word.
+func ParseOnRemoved(word string) (o OnRemoved, ok bool) {
+	at := slices.Index(onRemovedWords[:], word)
+	return OnRemoved(max(at, 0)), at >= 0
+}
 
 // Route is a virtual route.
 type Route struct {
@@ -140,8 +177,12 @@ type Command struct {
 
 // Script is a program whose exit status tells whether something is well.
 type Script struct {
-	Name              string
-	Command           Command
+	Name    string
+	Command Command
+	// Hosts, addresses or names, are asked for an ICMP echo in place of running
+	// Command, which does the same for programs that know no other way: one that
+	// answers is enough.
+	Hosts             []string
 	Interval, Timeout time.Duration
 	Rise, Fall        int // results in a row; the first result ever counts at once
 	// InitFail counts it as down until the first result; without it the instances

@@ -38,7 +38,8 @@ type Options struct {
 	// Gate says whether this director is the one to serve. nil: always. Until
 	// it has said so for the first time the kernel is not touched.
 	Gate <-chan bool
-	// Look is the time between two looks at the kernel's table, 0 = 2 s. A table
+	// Look is the most time between two looks at the kernel's table, 0 = 2 s; with
+	// something else to do after three quarters of it, that is the time. A table
 	// that takes long to read is read more rarely, so that looking costs no more
 	// than a fiftieth of the time.
 	Look time.Duration

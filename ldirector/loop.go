@@ -71,7 +71,7 @@ func (l *loop) say(kind Kind, now time.Time, format string, args ...any) {
 // turn does all that is due now.
 func (l *loop) turn(now time.Time) {
 	l.report(l.plan.Tick(now)...)
-	if !now.Before(l.nextLook) || !l.retry.IsZero() && !now.Before(l.retry) {
+	if l.dueToLook(now) || !l.retry.IsZero() && !now.Before(l.retry) {
 		l.look(now)
 	}
 	l.converge(now)
@@ -79,6 +79,16 @@ func (l *loop) turn(now time.Time) {
 		l.phase = Running
 	}
 	l.keep()
+}
+
+// dueToLook lets whoever is awake anyway look a little early: being woken for it
+// costs more than the look.
+func (l *loop) dueToLook(now time.Time) bool {
+	early := l.opt.Look / 4
+	if l.lost != nil {
+		early = 0
+	}
+	return !now.Before(l.nextLook.Add(-early))
 }
 
 // deadline is when turn has something to do though nothing happened.

@@ -56,6 +56,9 @@ type Advert struct {
 	Auth     [8]byte       // version 2 only; zero padded
 	Addrs    []netip.Addr  // in the order of the packet; shared, not to be changed
 	Flaw     Reason        // set by Decode: what is wrong with the message itself
+	// OldSum computes the checksum of an IPv4 unicast of version 3 over the group's
+	// address, as keepalived did before 2.0 and still does with old_unicast_checksum.
+	OldSum bool
 }
 
 const (
@@ -149,7 +152,11 @@ func (a *Advert) Append(b []byte) []byte {
 		b = append(b, a.Auth[:]...)
 	}
 	msg := b[start:]
-	binary.BigEndian.PutUint16(msg[6:], ^fold(sum(pseudo(a, a.Dst, len(msg)), msg)))
+	over := a.Dst
+	if a.OldSum && a.Src.Is4() {
+		over = GroupIPv4
+	}
+	binary.BigEndian.PutUint16(msg[6:], ^fold(sum(pseudo(a, over, len(msg)), msg)))
 	return b
 }
 

@@ -102,7 +102,11 @@ func TestOldUnicastSum(t *testing.T) {
 	if got := d.Decode(a.Src, addr("10.0.0.12"), 255, msg); got.Flaw != NoReason {
 		t.Errorf("checksum over the group's address: %v", got.Flaw)
 	}
-	a.Dst = addr("10.0.0.13")
+	a.Dst, a.OldSum = addr("10.0.0.12"), true
+	if !bytes.Equal(a.Append(nil), msg) {
+		t.Error("an advert with the old checksum is not as an old keepalived sends it")
+	}
+	a.Dst, a.OldSum = addr("10.0.0.13"), false
 	msg = a.Append(nil)
 	if got := d.Decode(a.Src, addr("10.0.0.12"), 255, msg); got.Flaw != BadChecksum {
 		t.Errorf("checksum over another address: %v", got.Flaw)
@@ -189,6 +193,8 @@ func TestChecks(t *testing.T) {
 		{BadAddrs, func(a *Advert) { a.Addrs[1] = a.Addrs[0] }, func(*Instance) {}},
 		{BadAuthType, func(a *Advert) { a.AuthType = AuthNone }, func(*Instance) {}},
 		{BadAuthType, func(*Advert) {}, func(c *Instance) { c.Password = "" }},
+		{OtherGroup, func(*Advert) {}, func(c *Instance) { c.Group = addr("239.1.2.3") }},
+		{NoReason, func(a *Advert) { a.Dst = addr("239.1.2.3") }, func(c *Instance) { c.Group = addr("239.1.2.3") }},
 	} {
 		a := packets[0].want
 		a.Addrs = slices.Clone(a.Addrs)

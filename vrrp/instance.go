@@ -24,7 +24,10 @@ type Instance struct {
 	Addrs    []netip.Addr  // what the adverts carry: at least one, at most MaxAddrs, all of Source's family
 	Password string        // version 2: PASS, cut to 8 bytes; empty means no authentication
 
+	Group         netip.Addr   // multicast to this group; invalid means the protocol's own
 	Peers         []netip.Addr // unicast to these instead of multicast
+	PeerTTL       uint8        // TTL or hop limit of adverts to Peers, 1..255; 0 means 255
+	OldPeerSum    bool         // version 3: the checksum that keepalived before 2.0 wants of unicast; see [Advert.OldSum]
 	CheckPeers    bool         // accept adverts of Peers only (check_unicast_src)
 	SkipAddrCheck bool         // check the addresses of only the first advert of each master
 
@@ -35,8 +38,9 @@ type Instance struct {
 	DownAdverts  int           // a master is dead after this many silent intervals; 0 means 3
 	FirstWait    time.Duration // the first deadline after start is at least that far away (heartbeat's initdead)
 	WarnAfter    time.Duration // report a master that has been silent for this long (heartbeat's warntime); 0 is never
+	AskFirst     bool          // do not take addresses that somebody has who is no master: see [Ask]
 
-	LowerPrioNoAdvert    bool // as master leave adverts of lower priority unanswered
+	LowerPrioNoAdvert    bool // as master answer adverts of lower priority with announcements only
 	HigherPrioSendAdvert bool // send one more advert before yielding, so that the winner announces itself again
 	Garp                 Garp
 	Track                []Tracked
@@ -80,6 +84,8 @@ func (c *Instance) Validate() error {
 		bad(p == c.Source, "its own address %v is in the list of peers", p)
 		bad(p.IsMulticast(), "peer %v is a multicast address", p)
 	}
+	bad(c.Group.IsValid() && (!c.Group.IsMulticast() || c.Source.IsValid() && c.Group.Is4() != c.Source.Is4()),
+		"%v is no multicast group of the family of the source address %v", c.Group, c.Source)
 	bad(c.DownAdverts < 0 || c.DownAdverts > 100, "%d silent intervals before a master is dead are not in 1..100", c.DownAdverts)
 	bad(c.PreemptDelay < 0 || c.FirstWait < 0 || c.WarnAfter < 0, "a time is negative")
 	bad(c.Garp.Delay < 0 || c.Garp.Refresh < 0 || c.Garp.LowerDelay < 0, "an announcement time is negative")
@@ -125,10 +131,15 @@ func (c *Instance) downAdverts() int {
 	return c.DownAdverts
 }
 
+// leastPatience is for successors on machines that are busy for longer than their
+// intervals are.
+const leastPatience = 250 * time.Millisecond
+
 // Patience is how long a leaving master waits for its successor: the skew of the
-// weakest successor there can be, plus one interval.
+// weakest successor there can be, plus one interval, but at least a quarter of a
+// second.
 func (c *Instance) Patience() time.Duration {
-	return c.skew(1, c.Interval) + c.Interval
+	return max(c.skew(1, c.Interval)+c.Interval, leastPatience)
 }
 
 // advert is what the instance says with a priority, but for its destination.
@@ -141,7 +152,32 @@ func (c *Instance) advert(priority uint8) Advert {
 		a.AuthType = AuthPass
 		copy(a.Auth[:], c.Password)
 	}
+	if len(c.Peers) > 0 {
+		a.OldSum = c.OldPeerSum
+		if c.PeerTTL != 0 {
+			a.TTL = c.PeerTTL
+		}
+	}
 	return a
+}
+
+// group is where multicast goes.
+func (c *Instance) group() netip.Addr {
+	switch {
+	case c.Group.IsValid():
+		return c.Group
+	case c.Source.Is4():
+		return GroupIPv4
+	}
+	return GroupIPv6
+}
+
+// destinations are where adverts go.
+func (c *Instance) destinations() []netip.Addr {
+	if len(c.Peers) > 0 {
+		return c.Peers
+	}
+	return []netip.Addr{c.group()}
 }
 
 // judge is the list of checks that an advert has to pass (RFC 3768 section
@@ -177,6 +213,8 @@ func (c *Instance) judge(a *Advert, knownMaster bool) Reason {
 		return NotUnicast
 	case !unicast && !a.Dst.IsMulticast():
 		return NotMulticast
+	case !unicast && a.Dst != c.group():
+		return OtherGroup
 	case c.CheckPeers && !slices.Contains(c.Peers, a.Src):
 		return UnknownPeer
 	}
@@ -226,8 +264,10 @@ type Tracked struct {
 	Name string
 	// Weight 0: the instance is in FAULT while the thing is not up. Above 0: added
 	// to the priority while it is up. Below 0: subtracted while it is down.
-	Weight  int
-	Reverse bool // up counts as down, and down as up
+	Weight int
+	// Reverse is keepalived's: without a weight up counts as down, and down as up;
+	// with one, what would be added is subtracted, and what would be subtracted added.
+	Reverse bool
 }
 
 func (t Tracked) turn(h Health) Health {
@@ -240,6 +280,13 @@ func (t Tracked) turn(h Health) Health {
 	return h
 }
 
+func (t Tracked) sign() int {
+	if t.Reverse {
+		return -1
+	}
+	return 1
+}
+
 // effective is the priority that the tracked things leave of base. An owner
 // keeps 255: its addresses are its own whatever happens.
 func effective(base uint8, track []Tracked, health map[string]Health) uint8 {
@@ -248,9 +295,9 @@ func effective(base uint8, track []Tracked, health map[string]Health) uint8 {
 	}
 	p := int(base)
 	for _, t := range track {
-		h := t.turn(health[t.Name])
+		h := health[t.Name]
 		if t.Weight > 0 && h == Up || t.Weight < 0 && h == Down {
-			p = max(math.MinInt16, min(math.MaxInt16, p+t.Weight))
+			p = max(math.MinInt16, min(math.MaxInt16, p+t.sign()*t.Weight))
 		}
 	}
 	return uint8(max(1, min(PriorityOwner-1, p)))

@@ -15,6 +15,7 @@ import (
 // monotonic clock in them, and only their differences matter here.
 type Machine struct {
 	cfg      Instance
+	to       []netip.Addr // where adverts go
 	state    State
 	mode     Mode
 	priority uint8 // effective
@@ -31,6 +32,16 @@ type Machine struct {
 	releaseAt time.Time // BACKUP: let go of what was held as master
 	announce  schedule  // MASTER: announcements to come
 	warnAt    time.Time // BACKUP: the master is late
+	silentTo  time.Time // MASTER by takeover: takes first and speaks then
+
+	question  question  // BACKUP: are the addresses free?
+	meekUntil time.Time // after Forfeit: leave live masters alone
+	parting   string    // why we are LEAVING
+	strangers strangers
+	lowerTold time.Time // when a weaker master was last reported
+	questions uint64    // asked so far
+	refused   string    // by whom, as of the last answer
+	refusedAt time.Time // when that was last reported
 
 	interval  time.Duration // Master_Adver_Interval: what the master said, or our own
 	preemptAt time.Time     // preempt_delay ends; zero when no weaker master was heard
@@ -63,7 +74,7 @@ type Stats struct {
 // New makes a machine in state INIT. The instance must be valid. Nothing that it
 // tracks has been observed yet.
 func New(c Instance) *Machine {
-	m := &Machine{cfg: c, interval: c.Interval, health: map[string]Health{}}
+	m := &Machine{cfg: c, to: c.destinations(), interval: c.Interval, health: map[string]Health{}}
 	if c.StartStandby {
 		m.mode = Standby
 	}
@@ -88,7 +99,7 @@ func (m *Machine) Stopped() bool { return m.stopped }
 
 // Deadline is when Tick has something to do; the zero time is never.
 func (m *Machine) Deadline() time.Time {
-	return earliest(m.advertAt, m.downAt, m.againAt, m.releaseAt, m.announce.next(), m.warnAt)
+	return earliest(m.advertAt, m.downAt, m.againAt, m.releaseAt, m.announce.next(), m.warnAt, m.question.at)
 }
 
 // Start begins to take part. Whatever of the instance is on the host was left by
@@ -162,7 +173,10 @@ func (m *Machine) tickBackup(now time.Time) {
 	if due(&m.warnAt, now) && m.master.Addr.IsValid() {
 		m.warn("no advert from master %v for %v", m.master.Addr, m.cfg.WarnAfter)
 	}
-	if !due(&m.downAt, now) {
+	if due(&m.question.at, now) {
+		m.ask(now)
+	}
+	if !due(&m.downAt, now) || !m.mayTake(now) {
 		return
 	}
 	// RFC 5798 section 6.4.2 (355)
@@ -214,6 +228,7 @@ func (m *Machine) recvBackup(now time.Time, a *Advert) {
 		return
 	}
 	if a.Priority < m.priority && m.mayPreempt(now) {
+		m.question.invited = true
 		return // it speaks, but when our deadline comes it is ours
 	}
 	if a.Priority >= m.priority {
@@ -230,12 +245,13 @@ func (m *Machine) masterStops(now time.Time) {
 	}
 	m.downAt = earliest(m.downAt, now.Add(m.cfg.skew(m.priority, m.interval)))
 	m.master = Peer{}
+	m.question = question{invited: true} // who says goodbye may still answer for a moment
 }
 
 // mayPreempt is called when a weaker master was heard. preempt_delay starts
 // with the first of its adverts.
 func (m *Machine) mayPreempt(now time.Time) bool {
-	if m.cfg.NoPreempt && m.mode != Seized || m.mode == Standby {
+	if (m.cfg.NoPreempt || now.Before(m.meekUntil)) && m.mode != Seized || m.mode == Standby {
 		return false
 	}
 	if m.cfg.PreemptDelay == 0 || m.mode == Seized {
@@ -255,11 +271,13 @@ func (m *Machine) obey(now time.Time, a *Advert) {
 	}
 	m.master = Peer{a.Src, a.Priority}
 	m.eager = false
+	m.refused = ""
 	m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
 }
 
 func (m *Machine) arm(now, down time.Time) {
 	m.downAt = down
+	m.prepareQuestion(now)
 	m.warnAt = time.Time{}
 	if m.cfg.WarnAfter > 0 {
 		m.warnAt = now.Add(m.cfg.WarnAfter)
@@ -283,13 +301,16 @@ func (m *Machine) recvMaster(now time.Time, a *Advert) {
 // outdo tells a weaker master that we are there, and the clients that may have
 // believed it where the addresses are.
 func (m *Machine) outdo(now time.Time, a *Advert) {
-	if m.cfg.LowerPrioNoAdvert {
-		return
+	if !now.Before(m.lowerTold.Add(m.cfg.Interval)) {
+		m.lowerTold = now
+		m.do(Weaker{Peer{a.Src, a.Priority}})
 	}
 	if a.Priority == PriorityOwner {
 		m.warn("%v claims to own the addresses (priority 255), as we do; one of the two has to be changed", a.Src)
 	}
-	m.answer(now)
+	if !m.cfg.LowerPrioNoAdvert {
+		m.answer(now)
+	}
 	if m.cfg.Garp.LowerRepeat > 0 {
 		m.do(Announce{m.cfg.Garp.LowerRepeat})
 	}
@@ -300,7 +321,7 @@ func (m *Machine) outdo(now time.Time, a *Advert) {
 // skew: to a flood one answer in that time says as much as thousands, and no
 // backup can take over in between.
 func (m *Machine) answer(now time.Time) {
-	next := m.answered.Add(m.cfg.skew(PriorityOwner, m.cfg.Interval) / 2)
+	next := later(m.answered.Add(m.cfg.skew(PriorityOwner, m.cfg.Interval)/2), m.silentTo)
 	if next.After(now) {
 		m.advertAt = earliest(m.advertAt, next)
 		return
@@ -353,6 +374,11 @@ func (m *Machine) hold(now time.Time) {
 	m.announce.start(now, &m.cfg.Garp)
 }
 
+// takingTime is for a router that has sent its first advert, and only now sets its
+// addresses and announces them. How long that takes has to do with its machine and
+// nothing with the interval: a busy one lets it wait for tens of milliseconds.
+const takingTime = 100 * time.Millisecond
+
 // recvLeaving takes any master for the successor: whoever speaks has heard our
 // goodbye, or did not need it.
 func (m *Machine) recvLeaving(now time.Time, a *Advert) {
@@ -360,8 +386,7 @@ func (m *Machine) recvLeaving(now time.Time, a *Advert) {
 		return
 	}
 	if m.master.Addr != a.Src {
-		// It sends first and takes then: give it the time.
-		m.downAt = earliest(m.downAt, now.Add(min(m.cfg.Interval/2, 100*time.Millisecond)))
+		m.downAt = now.Add(takingTime)
 		m.againAt = time.Time{}
 	}
 	if m.cfg.Version == 3 {
@@ -374,6 +399,7 @@ func (m *Machine) recvLeaving(now time.Time, a *Advert) {
 // still answer. A second goodbye comes when the weakest successor should have
 // spoken; one that heard only that is still in time before our patience ends.
 func (m *Machine) goodbye(now time.Time, why string) {
+	m.parting = why
 	m.become(now, Leaving, why)
 	m.send(PriorityStop, now)
 	m.master = Peer{}
@@ -394,7 +420,7 @@ func (m *Machine) leave(now time.Time) {
 		m.become(now, Backup, fmt.Sprintf("handed over to %v", heir))
 		m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
 	default:
-		m.warn("standby: no other router took over, so we go on with priority %d until one does", m.priority)
+		m.warn("%s: no other router took over, so we go on with priority %d until one does", m.parting, m.priority)
 		m.toMaster(now, "no successor was heard")
 	}
 }
@@ -460,7 +486,8 @@ func (m *Machine) Takeover(now time.Time) ([]Action, error) {
 	case Backup:
 		m.becomeMaster(now, "takeover")
 		m.hold(now)
-		m.advertAt = now.Add(m.linger())
+		m.silentTo = now.Add(takingTime / 2)
+		m.advertAt = m.silentTo
 	case Leaving:
 		m.toMaster(now, "takeover")
 	case Master:
@@ -495,7 +522,7 @@ func (m *Machine) Resume(now time.Time) []Action {
 
 func (m *Machine) setMode(now time.Time, mode Mode) {
 	m.mode = mode
-	m.preemptAt = time.Time{}
+	m.preemptAt, m.meekUntil = time.Time{}, time.Time{}
 	m.reprice(now)
 }
 
@@ -511,7 +538,7 @@ func (m *Machine) Observe(now time.Time, name string, h Health) []Action {
 // deadlines stay; a new priority counts from the next advert, a new interval from now.
 func (m *Machine) Reload(now time.Time, c Instance) []Action {
 	old := m.cfg
-	m.cfg = c
+	m.cfg, m.to = c, c.destinations()
 	if c.Priority != old.Priority {
 		m.deposed = false
 	}
@@ -534,7 +561,7 @@ func (m *Machine) changeInterval(now time.Time) {
 			return
 		}
 		// Only ever away: to be late by one election is better than to disturb a master.
-		m.downAt = later(m.downAt, now.Add(m.cfg.masterDown(m.priority, m.interval)))
+		m.arm(now, later(m.downAt, now.Add(m.cfg.masterDown(m.priority, m.interval))))
 	}
 }
 
@@ -570,8 +597,9 @@ func (m *Machine) follow(now time.Time, why string) {
 	m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
 }
 
-// linger is how long the addresses stay after another master was heard.
-func (m *Machine) linger() time.Duration { return min(m.cfg.Interval/10, 50*time.Millisecond) }
+// linger is how long the addresses stay after another master was heard: it may not
+// have taken them yet. Two hold them for an interval at the most.
+func (m *Machine) linger() time.Duration { return min(m.cfg.Interval, takingTime/2) }
 
 // cause is why the machine cannot be master, or nothing.
 func (m *Machine) cause() string {
@@ -614,9 +642,14 @@ func (m *Machine) become(now time.Time, s State, why string) {
 	from := m.state
 	m.state, m.since = s, now
 	m.advertAt, m.downAt, m.againAt, m.warnAt, m.releaseAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	m.silentTo = time.Time{}
 	m.announce = schedule{}
+	m.question = question{}
 	m.preemptAt = time.Time{}
 	m.eager = false
+	if s != Backup {
+		m.refused = ""
+	}
 	if s == Master {
 		m.stats.BecameMaster++
 	}
@@ -627,28 +660,12 @@ func (m *Machine) become(now time.Time, s State, why string) {
 }
 
 func (m *Machine) send(priority uint8, now time.Time) {
-	to := m.cfg.Peers
-	if len(to) == 0 {
-		to = multicast(m.cfg.Source)
-	}
 	m.stats.Sent++
 	if priority == PriorityStop {
 		m.stats.StopSent++
 	}
 	m.answered = now
-	m.do(Send{m.cfg.advert(priority), to})
-}
-
-var (
-	toGroupIPv4 = []netip.Addr{GroupIPv4}
-	toGroupIPv6 = []netip.Addr{GroupIPv6}
-)
-
-func multicast(src netip.Addr) []netip.Addr {
-	if src.Is4() {
-		return toGroupIPv4
-	}
-	return toGroupIPv6
+	m.do(Send{m.cfg.advert(priority), m.to})
 }
 
 // reportEvery is the pause between two reports of drops for one reason.
@@ -662,6 +679,7 @@ type mute struct {
 
 func (m *Machine) dropped(now time.Time, why Reason, a Advert) {
 	m.stats.Dropped[why]++
+	m.strangers.note(now, why, &a)
 	q := &m.quiet[why]
 	q.count++
 	if now.Before(q.until) {
@@ -698,6 +716,9 @@ type Status struct {
 	Health           map[string]Health
 	Stats            Stats
 	Eager, Releasing bool // waits for its group; is no longer master but still holds
+	Strangers        []Stranger
+	Refused          string    // who has the addresses, so that they are not taken: see [Ask]
+	MeekUntil        time.Time // after Forfeit
 }
 
 // Status is a snapshot.
@@ -707,6 +728,7 @@ func (m *Machine) Status() Status {
 		Interval: m.cfg.Interval, MasterInterval: m.interval, Master: m.master,
 		Since: m.since, Deadline: m.Deadline(), Health: maps.Clone(m.health), Stats: m.stats,
 		Eager: m.eager, Releasing: !m.releaseAt.IsZero(),
+		Strangers: m.strangers.list(), Refused: m.refused, MeekUntil: m.meekUntil,
 	}
 	if m.group != nil {
 		s.Group = m.group.name

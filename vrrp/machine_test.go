@@ -153,7 +153,7 @@ func TestRules(t *testing.T) {
 		{"master hears goodbye (710)", nil, func(b *bench) { b.master().now = b.now.Add(time.Second / 2); b.hear(3, 0) }, Master, 1000, "send priority 100"},
 		{"master hears worse (750)", nil, func(b *bench) { b.master().now = b.now.Add(time.Second / 2); b.hear(3, 50) }, Master, 1000, "send priority 100 to [224.0.0.18]; announce x5"},
 		{"lower_prio_no_advert", func(c *Instance) { c.LowerPrioNoAdvert = true },
-			func(b *bench) { b.master().now = b.now.Add(time.Second / 2); b.hear(3, 50) }, Master, 500, ""},
+			func(b *bench) { b.master().now = b.now.Add(time.Second / 2); b.hear(3, 50) }, Master, 500, "10.0.0.3 has lower priority 50; announce x5"},
 		{"master hears its equal with a lower address", nil, func(b *bench) { b.master().now = b.now.Add(time.Second / 2); b.hear(1, 100) }, Master, 1000, "send priority 100"},
 		{"master hears its equal with a higher address (735)", nil, func(b *bench) { b.master().hear(3, 100) }, Backup, 50, "MASTER -> BACKUP, priority 100: 10.0.0.3 has priority 100"},
 		{"master hears better (725)", nil, func(b *bench) { b.master().hear(1, 101) }, Backup, 50, "MASTER -> BACKUP"},
@@ -271,7 +271,8 @@ func TestQuietLog(t *testing.T) {
 }
 
 func TestEffectivePriority(t *testing.T) {
-	track := []Tracked{{Name: "up", Weight: 20}, {Name: "down", Weight: -30}, {Name: "turned", Weight: -5, Reverse: true}, {Name: "must"}}
+	track := []Tracked{{Name: "up", Weight: 20}, {Name: "down", Weight: -30}, {Name: "turned", Weight: -5, Reverse: true},
+		{Name: "bonus", Weight: 7, Reverse: true}, {Name: "must"}}
 	for _, c := range []struct {
 		base   uint8
 		health map[string]Health
@@ -281,7 +282,10 @@ func TestEffectivePriority(t *testing.T) {
 		{100, nil, 100, 1},
 		{100, map[string]Health{"up": Up, "must": Up}, 120, 0},
 		{100, map[string]Health{"up": Down, "down": Up, "must": Down}, 100, 1},
-		{100, map[string]Health{"down": Down, "turned": Up}, 65, 1},
+		{100, map[string]Health{"down": Down, "turned": Up}, 70, 1},
+		{100, map[string]Health{"turned": Down}, 105, 1}, // what keepalived 2.2.7 makes of weight -5 reverse
+		{100, map[string]Health{"bonus": Up}, 93, 1},
+		{100, map[string]Health{"bonus": Down}, 100, 1},
 		{20, map[string]Health{"down": Down, "must": Up}, 1, 0},
 		{250, map[string]Health{"up": Up, "must": Up}, 254, 0},
 		{255, map[string]Health{"down": Down, "must": Up}, 255, 0},
@@ -356,6 +360,7 @@ func TestValidate(t *testing.T) {
 		"VRRP version 4 is not":         func(c *Instance) { c.Version = 4 },
 		"before a master is dead":       func(c *Instance) { c.DownAdverts = -1 },
 		"a time is negative":            func(c *Instance) { c.PreemptDelay = -1 },
+		"no multicast group":            func(c *Instance) { c.Group = addr("ff02::12") },
 		"announcement time is negative": func(c *Instance) { c.Garp.Delay = -1 },
 	} {
 		c := vi("VI_1", 51, 100)

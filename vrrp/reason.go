@@ -21,8 +21,9 @@ const (
 	NotMulticast                   // unicast, but the instance uses multicast
 	NotUnicast                     // multicast, but the instance has peers
 	UnknownPeer                    // unicast from an address that is no peer
+	OtherGroup                     // to another multicast group, which another instance here has joined
 	NoReason     Reason = 0        // accepted
-	reasons             = int(UnknownPeer) + 1
+	reasons             = int(OtherGroup) + 1
 )
 
 var reasonText = [reasons]string{
@@ -39,6 +40,7 @@ var reasonText = [reasons]string{
 	NotMulticast: "unicast, but this instance uses multicast",
 	NotUnicast:   "multicast, but this instance has unicast peers",
 	UnknownPeer:  "not from a unicast peer",
+	OtherGroup:   "to another multicast group",
 }
 
 // Error is the reason in words.

@@ -223,6 +223,21 @@ func (r *Router) Takeover(now time.Time, names ...string) ([]Step, error) {
 	return r.order(now, names, func(m *Machine) ([]Action, error) { return m.Takeover(now) })
 }
 
+// Forfeit is [Machine.Forfeit] for an instance, with all of its group.
+func (r *Router) Forfeit(now time.Time, name, why string, meek time.Duration) ([]Step, error) {
+	return r.order(now, []string{name}, func(m *Machine) ([]Action, error) { return m.Forfeit(now, why, meek), nil })
+}
+
+// Answer is [Machine.Answer] for an instance; one that is not there has no
+// question.
+func (r *Router) Answer(now time.Time, name string, number uint64, holder string) []Step {
+	i := slices.IndexFunc(r.machines, func(m *Machine) bool { return m.cfg.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return append(steps(r.machines[i], r.machines[i].Answer(now, number, holder)), r.settle(now)...)
+}
+
 // Resume is [Machine.Resume] in the same way.
 func (r *Router) Resume(now time.Time, names ...string) ([]Step, error) {
 	return r.order(now, names, func(m *Machine) ([]Action, error) { return m.Resume(now), nil })

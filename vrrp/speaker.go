@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"reflect"
 	"runtime"
 	"slices"
@@ -38,7 +39,24 @@ type (
 	Filterer interface {
 		Filter(vrids []uint8) error
 	}
+	// Joiner is a Transport that can hear other multicast groups than the
+	// protocol's own: these, and no others.
+	Joiner interface {
+		Join(groups []netip.Addr) error
+	}
 )
+
+// Waiter waits for the transports that were opened with it, on the thread of the
+// caller. These transports are Drainers, and nothing comes into their channels but
+// by Drain.
+type Waiter interface {
+	// Wait returns at the latest then, and before when something has arrived, or
+	// after Wake. It may also return for no reason.
+	Wait(until time.Time)
+	// Wake ends the Wait that is under way or the next one. Anybody may call it, also
+	// after Run has ended.
+	Wake()
+}
 
 // Member is an instance with what it needs outside of the protocol.
 type Member struct {
@@ -80,6 +98,9 @@ type Speaker struct {
 	// Prepare, if set, is called once by Run on the operating system thread that
 	// the loop will keep, for example to ask for real-time scheduling.
 	Prepare func() error
+	// Waiter, if set, is what the loop waits with, instead of the channels of the
+	// transports. It is closed at the end if it is an io.Closer.
+	Waiter Waiter
 
 	inbox   chan func(now time.Time)
 	ended   chan struct{}
@@ -100,7 +121,7 @@ type member struct {
 // NewSpeaker makes a speaker without members.
 func NewSpeaker() *Speaker {
 	return &Speaker{
-		inbox: make(chan func(time.Time)), ended: make(chan struct{}),
+		inbox: make(chan func(time.Time), 1), ended: make(chan struct{}),
 		router: NewRouter(), members: map[*Machine]*member{}, sick: map[Transport]time.Time{},
 	}
 }
@@ -115,12 +136,14 @@ func (s *Speaker) Run(ctx context.Context) error {
 			s.report(nil, "", Note{true, err.Error()})
 		}
 	}
+	if s.Waiter != nil {
+		defer context.AfterFunc(ctx, s.Waiter.Wake)()
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	stop := ctx.Done()
 	for !s.router.Stopped() {
-		arm(timer, s.router.Deadline())
-		if s.once(timer, stop) {
+		if s.turn(timer, stop) {
 			stop = nil
 			s.act(s.router.Stop(time.Now()))
 		}
@@ -128,16 +151,51 @@ func (s *Speaker) Run(ctx context.Context) error {
 	return s.end()
 }
 
-// arm sets the timer; a router without deadlines is looked at now and then.
-func arm(timer *time.Timer, d time.Time) {
-	wait := time.Hour
-	if !d.IsZero() {
-		wait = time.Until(d)
+// turn waits for one thing to happen, and reports that it was the end.
+func (s *Speaker) turn(timer *time.Timer, stop <-chan struct{}) bool {
+	// A router without deadlines is looked at now and then.
+	until := time.Now().Add(time.Hour)
+	if d := s.router.Deadline(); !d.IsZero() {
+		until = d
 	}
-	timer.Reset(wait)
+	if s.Waiter != nil {
+		return s.look(until, stop)
+	}
+	timer.Reset(time.Until(until))
+	return s.once(timer, stop)
 }
 
-// once waits for one thing to happen, and reports that it was the end.
+// look waits with the Waiter, and then looks at everything. A deadline comes after
+// what had arrived before it.
+func (s *Speaker) look(until time.Time, stop <-chan struct{}) bool {
+	s.Waiter.Wait(until)
+	if !time.Now().Before(until) {
+		s.tick()
+	} else {
+		s.listen()
+	}
+	select {
+	case f := <-s.inbox:
+		f(time.Now())
+		s.Waiter.Wake() // there may be more
+	case <-stop:
+		return true
+	default:
+	}
+	return false
+}
+
+// listen takes in what the host has received.
+func (s *Speaker) listen() {
+	for _, l := range s.links {
+		if d, ok := l.(Drainer); ok {
+			d.Drain()
+		}
+		s.drain(l)
+	}
+}
+
+// once is turn without a Waiter.
 func (s *Speaker) once(timer *time.Timer, stop <-chan struct{}) bool {
 	const others = 3
 	cases := make([]reflect.SelectCase, 0, others+len(s.links))
@@ -171,12 +229,7 @@ func (s *Speaker) once(timer *time.Timer, stop <-chan struct{}) bool {
 // this process may have been stopped, or the machine busy.
 func (s *Speaker) tick() {
 	late := time.Since(s.router.Deadline())
-	for _, l := range s.links {
-		if d, ok := l.(Drainer); ok {
-			d.Drain()
-		}
-		s.drain(l)
-	}
+	s.listen()
 	s.act(s.router.Tick(time.Now()))
 	if late > 500*time.Millisecond && late < 24*time.Hour {
 		s.report(nil, "", Note{true, fmt.Sprintf("a timer was %v late: this machine is overloaded, or the process was stopped", late.Round(time.Millisecond))})
@@ -300,6 +353,9 @@ func (s *Speaker) end() error {
 	}
 	clear(s.members)
 	s.relink()
+	if c, ok := s.Waiter.(io.Closer); ok {
+		errs = append(errs, c.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -316,6 +372,7 @@ func (m *member) leftovers() error {
 // relink makes the list of links that of the members, and closes the others.
 func (s *Speaker) relink() {
 	vrids := map[Transport][]uint8{}
+	groups := map[Transport][]netip.Addr{}
 	s.names = map[Transport]string{}
 	var links []Transport
 	for machine := range s.router.everyone {
@@ -328,6 +385,9 @@ func (s *Speaker) relink() {
 		}
 		vrids[m.Transport] = append(vrids[m.Transport], m.Instance.VRID)
 		s.names[m.Transport] = m.Instance.Link
+		if g := machine.cfg.group(); !slices.Contains(groups[m.Transport], g) {
+			groups[m.Transport] = append(groups[m.Transport], g)
+		}
 	}
 	for _, old := range s.links {
 		if vrids[old] == nil {
@@ -336,6 +396,11 @@ func (s *Speaker) relink() {
 	}
 	s.links = links
 	for _, l := range links {
+		if j, ok := l.(Joiner); ok {
+			if err := j.Join(groups[l]); err != nil {
+				s.report(nil, "", Note{true, err.Error()})
+			}
+		}
 		f, ok := l.(Filterer)
 		if !ok {
 			continue
@@ -366,9 +431,21 @@ func (s *Speaker) call(f func(now time.Time)) error {
 	done := make(chan struct{})
 	select {
 	case s.inbox <- func(now time.Time) { defer close(done); f(now) }:
-		<-done
+	case <-s.ended:
+		return ErrNotRunning
+	}
+	if s.Waiter != nil {
+		s.Waiter.Wake()
+	}
+	select {
+	case <-done:
 		return nil
 	case <-s.ended:
+	}
+	select {
+	case <-done: // it was the last one
+		return nil
+	default:
 		return ErrNotRunning
 	}
 }
@@ -436,6 +513,23 @@ func (s *Speaker) ordered(do func(time.Time, ...string) ([]Step, error), names [
 		s.act(out)
 	})
 	return errors.Join(callErr, err)
+}
+
+// Forfeit gives up what this host does not let the named instance keep: see
+// [Machine.Forfeit].
+func (s *Speaker) Forfeit(name, why string, meek time.Duration) error {
+	var err error
+	callErr := s.call(func(now time.Time) {
+		var out []Step
+		out, err = s.router.Forfeit(now, name, why, meek)
+		s.act(out)
+	})
+	return errors.Join(callErr, err)
+}
+
+// Answer answers an [Ask] that was reported: see [Machine.Answer].
+func (s *Speaker) Answer(name string, number uint64, holder string) error {
+	return s.call(func(now time.Time) { s.act(s.router.Answer(now, name, number, holder)) })
 }
 
 // Quit ends everything without waiting for successors; Run returns then.

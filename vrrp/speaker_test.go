@@ -15,9 +15,10 @@ import (
 
 // hub is a network of channels.
 type hub struct {
-	mu    sync.Mutex
-	ports []*port
-	sent  []sentAdvert
+	waiters bool // speakers on it wait with a Waiter
+	mu      sync.Mutex
+	ports   []*port
+	sent    []sentAdvert
 }
 
 type sentAdvert struct {
@@ -30,6 +31,7 @@ type sentAdvert struct {
 type port struct {
 	hub    *hub
 	ch     chan Advert
+	bell   chan struct{} // of a speaker with a Waiter
 	mu     sync.Mutex
 	stuck  bool
 	socket []Advert
@@ -73,6 +75,9 @@ func (p *port) arrive(a Advert) {
 	case p.closed:
 	case p.stuck:
 		p.socket = append(p.socket, a)
+	case p.bell != nil:
+		p.socket = append(p.socket, a)
+		p.Wake()
 	default:
 		select {
 		case p.ch <- a:
@@ -84,10 +89,25 @@ func (p *port) arrive(a Advert) {
 func (p *port) Drain() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, a := range p.socket {
-		p.ch <- a
+	for len(p.socket) > 0 && len(p.ch) < cap(p.ch) {
+		p.ch <- p.socket[0]
+		p.socket = p.socket[1:]
 	}
-	p.socket = nil
+}
+
+// Wait makes the port the Waiter of its speaker.
+func (p *port) Wait(until time.Time) {
+	select {
+	case <-p.bell:
+	case <-time.After(time.Until(until)):
+	}
+}
+
+func (p *port) Wake() {
+	select {
+	case p.bell <- struct{}{}:
+	default:
+	}
 }
 
 func (p *port) Filter(vrids []uint8) error {
@@ -175,6 +195,16 @@ func (h *thing) work(ctx context.Context, what string, d time.Duration) error {
 	return nil
 }
 
+// bothWays runs a test with speakers that wait for channels, and with such that
+// wait with a Waiter.
+func bothWays(t *testing.T, test func(*testing.T, *hub)) {
+	for name, waiters := range map[string]bool{"channels": false, "waiter": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, &hub{waiters: waiters}) })
+		})
+	}
+}
+
 // host is a speaker under test.
 type host struct {
 	*Speaker
@@ -192,6 +222,10 @@ func (h *hub) host(t *testing.T, n byte, priority uint8, log *book, holders ...H
 	out := &host{Speaker: NewSpeaker(), port: p, member: Member{c, p, holders}, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	out.stop = cancel
+	if h.waiters {
+		p.bell = make(chan struct{}, 1)
+		out.Waiter = p
+	}
 	out.Report = func(r Report) {
 		switch r.Action.(type) {
 		case Transition, Note, Dropped, Held:
@@ -229,8 +263,7 @@ func compareText(t *testing.T, got, want string) {
 }
 
 func TestSpeakersElectAndHandOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		one, two, log := newBook(), newBook(), newBook()
 		r1 := net.host(t, 1, 150, log, &thing{name: "addresses", diary: one}, &thing{name: "gate", diary: one})
 		r2 := net.host(t, 2, 100, nil, &thing{name: "addresses", diary: two})
@@ -265,8 +298,7 @@ func TestSpeakersElectAndHandOver(t *testing.T) {
 // TestSlowHolder holds that adverts go out on time whatever the holder does,
 // and that a drop does not wait for a take.
 func TestSlowHolder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		log := newBook()
 		r1 := net.host(t, 1, 150, nil, &thing{name: "disk", diary: log, takeTime: 20 * time.Second})
 		time.Sleep(10 * time.Second)
@@ -292,8 +324,7 @@ func TestSlowHolder(t *testing.T) {
 
 // TestFailingHolder: the others are taken all the same, and it is tried again.
 func TestFailingHolder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		log, told := newBook(), newBook()
 		broken := errors.New("no such device")
 		route := &thing{name: "route", diary: log}
@@ -335,8 +366,7 @@ func TestFailingHolder(t *testing.T) {
 // TestHopelessHolder: what cannot be dropped does not keep the process alive,
 // but is said.
 func TestHopelessHolder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		h := &thing{name: "mount", diary: newBook(), fail: func(string) error { return errors.New("busy") }}
 		r1 := net.host(t, 1, 150, nil, h)
 		time.Sleep(time.Second)
@@ -354,8 +384,7 @@ func (*Speaker) done(h *host) chan error { return h.ended }
 // TestStoppedBackup: a backup whose process was stopped finds the master's
 // adverts in its socket, and does not take over.
 func TestStoppedBackup(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		log := newBook()
 		r1 := net.host(t, 1, 150, nil)
 		r2 := net.host(t, 2, 100, log)
@@ -375,8 +404,7 @@ func TestStoppedBackup(t *testing.T) {
 // TestStoppedMaster: one that was stopped yields or goes on, but does not send
 // what it has missed.
 func TestStoppedMaster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		r1 := net.host(t, 1, 150, nil)
 		time.Sleep(5 * time.Second)
 		before := len(net.from(r1.member.Instance.Source))
@@ -394,8 +422,7 @@ func TestStoppedMaster(t *testing.T) {
 // TestNoDrift: the thousandth advert is as punctual as the first, even when
 // each is a little late.
 func TestNoDrift(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		r1 := net.host(t, 1, 150, nil)
 		slow := r1.Report
 		if err := r1.call(func(time.Time) {
@@ -419,8 +446,7 @@ func TestNoDrift(t *testing.T) {
 
 // TestFlood: bad adverts change nothing, and fill no log.
 func TestFlood(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		log := newBook()
 		r1 := net.host(t, 1, 150, log)
 		r2 := net.host(t, 2, 100, log)
@@ -453,8 +479,7 @@ func TestFlood(t *testing.T) {
 // TestReload: what is unchanged feels nothing, what is new is taken, what is
 // gone is dropped.
 func TestReload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		log := newBook()
 		one, two := &thing{name: "one", diary: log}, &thing{name: "two", diary: log}
 		r1 := net.host(t, 1, 150, nil, one)
@@ -502,8 +527,7 @@ func TestReload(t *testing.T) {
 
 // TestSendFails: it is said once, and tried again at the next advert.
 func TestSendFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var net hub
+	bothWays(t, func(t *testing.T, net *hub) {
 		log := newBook()
 		r1 := net.host(t, 1, 150, log)
 		r1.port.mu.Lock()

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -422,38 +421,20 @@ func (g *gatherer) managers() {
 		if l.Loopback {
 			continue
 		}
-		if notes, err := readSome("/run/systemd/netif/links/" + strconv.Itoa(l.Index)); err == nil {
-			g.networkd(l, iniKeys(notes))
-		}
-		if notes, err := readSome("/run/NetworkManager/devices/" + strconv.Itoa(l.Index)); err == nil {
-			if iniKeys(notes)["managed"] != "false" {
-				g.facts.Managers = append(g.facts.Managers, doctor.Manager{Name: "NetworkManager", Link: l.Name})
-			}
+		for _, m := range netif.Managers("/run", l.Index) {
+			g.facts.Managers = append(g.facts.Managers, doctor.Manager{Name: m.Name, Link: l.Name, File: m.File, Text: managerText(m)})
 		}
 	}
 }
 
-// networkd reads the file of a link and its drop-ins, which its notes name.
-func (g *gatherer) networkd(l netif.Link, notes map[string]string) {
-	if state := notes["ADMIN_STATE"]; state == "unmanaged" || state == "" {
-		return
-	}
-	m := doctor.Manager{Name: "systemd-networkd", Link: l.Name, File: notes["NETWORK_FILE"]}
-	paths := append([]string{m.File}, strings.FieldsFunc(notes["NETWORK_FILE_DROPINS"], func(r rune) bool { return r == ':' || r == ' ' || r == '"' })...)
-	for _, path := range paths {
-		if text, err := readSome(path); err == nil {
-			m.Text += string(text) + "\n"
+// managerText is what the files of a manager say.
+func managerText(m netif.Manager) string {
+	var text strings.Builder
+	for _, path := range append([]string{m.File}, m.DropIns...) {
+		if some, err := readSome(path); err == nil {
+			text.Write(some)
+			text.WriteByte('\n')
 		}
 	}
-	g.facts.Managers = append(g.facts.Managers, m)
-}
-
-func iniKeys(text []byte) map[string]string {
-	keys := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			keys[key] = value
-		}
-	}
-	return keys
+	return text.String()
 }

@@ -52,8 +52,9 @@ var heartbeatVerbs = []vrrpVerb{
 over, and then the addresses go. local are the groups that prefer this node, foreign
 or failback the others; without a word it is for all.
 
-A group that prefers this node stays on the other one until takeover, restarts
-included. When no other node takes over, this one goes on.`,
+A group that prefers this node stays on the other one until takeover here, or until
+that one gives it up or dies; a restart brings nothing back. When no other node takes
+over, this one goes on.`,
 		"  lvsctl heartbeat standby\n  lvsctl heartbeat standby foreign"},
 	{"takeover", "Take groups of resources over from the other node",
 		`Takeover makes this node the active one: the other one yields as soon as it hears of
@@ -268,7 +269,7 @@ func (st hbStatus) print(w io.Writer) {
 	}
 	_ = t.Flush() // w has the error too
 	for _, g := range st.Groups {
-		for _, line := range troubles(st.instance(g.Name)) {
+		for _, line := range troubles(time.Now(), st.instance(g.Name)) {
 			fmt.Fprintf(w, "%s: %s\n", g.Name, line)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
 )
 
 // Exit statuses of cl_status.
@@ -231,12 +232,12 @@ func (c *clStatus) ping(node string) (string, error) {
 	for _, s := range c.st.Instances {
 		for _, t := range s.Tracked {
 			status := map[string]string{"up": "ping", "down": "dead"}[t.Health]
-			if t.Name == config.TrackScript("ping "+node) && status != "" {
+			if t.Name == config.TrackScript(heartbeat.PingScript(node)) && status != "" {
 				return status, nil
 			}
 		}
 	}
-	return "", fmt.Errorf("%s: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail, by the program ping", node)
+	return "", fmt.Errorf("%s: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail", node)
 }
 
 func (c *clStatus) nodetype(args []string) int {

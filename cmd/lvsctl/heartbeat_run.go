@@ -14,10 +14,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/internal/daemon"
+	"github.com/lvsctl/lvsctl/vrrp"
 )
 
 const (
@@ -103,7 +105,27 @@ func (r *hbRun) run(ctx context.Context) error {
 		more: map[string]http.HandlerFunc{"GET /v1/heartbeat": d.serveCluster},
 	}
 	d.greet = func() { d.hello(l) }
+	d.moved = func(e appliance.Event) { d.siteDaemon.comeHome(d.cluster.Load(), e) }
 	return d.siteDaemon.run(l.Site)
+}
+
+// comeHome ends a standby when the group is back: the other node has given it up, or
+// is dead. As long as it lasted the other node would take the group again at once.
+func (d *siteDaemon) comeHome(c *heartbeat.Cluster, e appliance.Event) {
+	if e.Transition.To != vrrp.Master || !slices.ContainsFunc(c.Groups, func(g heartbeat.Group) bool { return g.Name == e.Instance }) {
+		return
+	}
+	go func() { // the status is that of the loop which tells us
+		all, err := d.app.Status()
+		if err != nil {
+			return // it ends
+		}
+		if slices.ContainsFunc(all, func(s appliance.InstanceStatus) bool { return s.Name == e.Instance && s.Mode == vrrp.Standby.String() }) {
+			if err := d.app.Resume(e.Instance); err != nil && !errors.Is(err, appliance.ErrNotRunning) {
+				d.fault(err)
+			}
+		}
+	}()
 }
 
 // resourceFolders are where scripts of resources are looked for.

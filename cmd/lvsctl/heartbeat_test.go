@@ -10,6 +10,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 )
 
@@ -68,7 +69,7 @@ func TestWhatANodeHas(t *testing.T) {
 
 func TestNodeStatus(t *testing.T) {
 	ipfail := pair("MASTER", "MASTER")
-	ipfail.Instances[0].Tracked = []appliance.TrackStatus{{Name: config.TrackScript("ping 10.0.0.254"), Health: "down"}}
+	ipfail.Instances[0].Tracked = []appliance.TrackStatus{{Name: config.TrackScript(heartbeat.PingScript("10.0.0.254")), Health: "down"}}
 	for _, tt := range []struct {
 		node, want string
 		st         hbStatus
@@ -78,7 +79,7 @@ func TestNodeStatus(t *testing.T) {
 		{"standby", "error: standby: not known: it is master of nothing, and in VRRP only a master speaks; ask there", pair("MASTER", "MASTER")},
 		{"other", "error: no such node", pair("MASTER", "MASTER")},
 		{"10.0.0.254", "dead", ipfail},
-		{"10.0.0.254", "error: 10.0.0.254: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail, by the program ping", pair("MASTER", "MASTER")},
+		{"10.0.0.254", "error: 10.0.0.254: not known: it is not pinged, or has not answered yet; ping nodes are pinged for ipfail", pair("MASTER", "MASTER")},
 	} {
 		got, err := (&clStatus{st: tt.st}).statusOf(tt.node)
 		if err != nil {

@@ -31,6 +31,8 @@ func withoutMeaning(g dialect.Globals) []string {
 	say(g.CheckerNice != 0, "checker_priority", nice)
 	say(g.VRRPRealTime != 0, "vrrp_rt_priority", realTime)
 	say(g.CheckerRealTime != 0, "checker_rt_priority", "checks take their turn with everybody else")
+	say(g.Mail.Helo != "", "smtp_helo_name", "mail is sent by the host's name")
+	say(g.ScriptSecurity, "enable_script_security", "whoever can write to a script is not looked at; programs run as script_user says")
 	say(g.InitNotifies, "rs_init_notifies", "notify_up and notify_down run on changes only")
 	return out
 }

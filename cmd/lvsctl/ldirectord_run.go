@@ -110,7 +110,7 @@ func (c *ldCommand) assemble(path string, l *loaded, k lvs.Kernel, host check.Ne
 		Kernel: k, Checks: d.checks, Virtuals: virtuals, Saved: saved,
 		Save:   func(s ldirector.Saved) { d.state.Put(s) },
 		Report: d.reports.event,
-		Look:   min(max(g.CheckInterval, time.Second), 5*time.Second),
+		Look:   min(max(g.CheckInterval, time.Second)*5/2, 5*time.Second),
 	})
 	d.maint = newMaintenance(d)
 	d.maint.know(virtuals)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
+	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 )
 
@@ -30,6 +33,7 @@ type runOptions struct {
 	services string
 	fixed    bool
 	debug    bool
+	policy   vrrpPolicy
 }
 
 func runCommand() *cobra.Command {
@@ -45,12 +49,17 @@ file it takes what is in /etc/lvsctl, /etc/ha.d and /etc/keepalived.
 Files that change are read again, all of them, and what did not change in them feels
 nothing. Files with errors change nothing: they are logged, and shown by lvsctl
 status. At the start they end the program with status 5; only a name that cannot be
-looked up yet is waited for.
+looked up yet is waited for. An interface that is not there yet is waited for by its
+virtual routers alone.
 
 With --services master the virtual services are in the kernel only while an instance
 is master on this host, with --services always they are there on every director. Else
 the files decide: heartbeat's on the active node, keepalived's and ldirectord's
-always.
+always. A director that is a real server of its addresses, too (--localnode), has
+them only while it is master.
+
+--on-vip-removed, --on-duplicate and --localnode are for all instances, whatever the
+files say: see lvsctl vrrp run.
 
 It stays in front, logs to standard error, and tells systemd when it is ready
 (Type=notify). At SIGTERM masters hand over before they let go.`,
@@ -64,6 +73,7 @@ It stays in front, logs to standard error, and tells systemd when it is ready
 	f.StringVar(&o.services, "services", "", "where virtual services are: `always|master`; as the files say unless given")
 	f.BoolVar(&o.fixed, "no-autoreload", false, "read the files again only at SIGHUP and lvsctl reload")
 	f.BoolVar(&o.debug, "debug", false, "log every step")
+	o.policy.flags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("services", cobra.FixedCompletions([]string{"always", "master"}, cobra.ShellCompDirectiveNoFileComp))
 	o.siteFiles.flags(cmd)
 	return cmd
@@ -73,6 +83,10 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 	switch err := plainName(o.name); {
 	case err != nil:
 		return usage(cmd, err)
+	case o.policy.check() != nil:
+		return usage(cmd, o.policy.check())
+	case o.services == "always" && o.policy.localnode:
+		return usage(cmd, errors.New("--services always with --localnode: this director would balance again what the master sends to it"))
 	case !slices.Contains([]string{"", "always", "master"}, o.services):
 		return usage(cmd, fmt.Errorf("--services %q: it is always or master", o.services))
 	case slices.Contains(paths, "-"):
@@ -93,7 +107,13 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r := &siteRun{runOptions: o, cmd: cmd, paths: paths}
+	// Who waits for a name server must not die of being told that the files are better now.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	r := &siteRun{runOptions: o, cmd: cmd, paths: paths, hup: hup}
+	// At boot an interface may be late. Its instances wait for it; nobody else has to.
+	r.expected = func(string) bool { return true }
 	l, err := r.first(ctx)
 	if err != nil || l == nil {
 		return err
@@ -113,9 +133,11 @@ func inPlaces(places []string) []string {
 // siteRun is one call of run.
 type siteRun struct {
 	*runOptions
-	cmd   *cobra.Command
-	paths []string
-	d     *siteDaemon
+	cmd     *cobra.Command
+	paths   []string
+	d       *siteDaemon
+	hup     <-chan os.Signal                  // SIGHUP while there is no daemon yet
+	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force; nil: none are heartbeat's
 }
 
 // namesPause is the time between two attempts to look up the names in the files.
@@ -132,7 +154,7 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			return nil, err
 		}
 		if !config.Errors(l.Problems) {
-			sayAll(r.cmd.ErrOrStderr(), slices.Concat(l.Problems, l.Outside))
+			sayAll(r.cmd.ErrOrStderr(), toldOf(l))
 			return l, appliance.Check(r.placed(l.Site))
 		}
 		alone := siteFiles{dialect: r.dialect}
@@ -144,14 +166,22 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			fmt.Fprintln(r.cmd.ErrOrStderr(), "lvsctl: run: waiting until this host can make sense of the files")
 		}
 		said = true
-		if !pause(ctx, namesPause) {
+		select {
+		case <-ctx.Done():
 			return nil, nil
+		case <-r.hup:
+		case <-time.After(namesPause):
 		}
 	}
 }
 
-// placed is a site with its services where --services wants them.
+// placed is a site with its services where --services wants them, and with the
+// options that are for all instances.
 func (r *siteRun) placed(s config.Site) config.Site {
+	s.Instances = slices.Clone(s.Instances)
+	for i := range s.Instances {
+		r.policy.apply(&s.Instances[i])
+	}
 	switch r.services {
 	case "always":
 		s.ServeOn = nil
@@ -175,13 +205,71 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 	r.d = &siteDaemon{
 		kind: "lvsctl", name: r.name, file: strings.Join(r.paths, ", "), debug: r.debug,
 		sink: daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}, reload: r.again,
+		scripts: scriptFolders(l), more: map[string]http.HandlerFunc{"GET /v1/heartbeat": r.serveCluster},
 	}
+	r.taken(l)
+	r.d.greet = func() { r.hello(l) }
+	r.d.extra = append(r.d.extra, daemon.Func("early reload", r.early))
 	if !r.fixed {
 		for _, f := range l.Files {
 			r.follow(f.Name)
 		}
 	}
 	return r.d.run(site)
+}
+
+// early does what was asked for after the files were read, and before signals were the
+// daemon's.
+func (r *siteRun) early(ctx context.Context) error {
+	select {
+	case <-r.d.app.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	select {
+	case <-r.hup:
+		r.d.readAgain()
+	default:
+	}
+	return nil
+}
+
+// toldOf is what is wrong with files that can be run all the same.
+func toldOf(l *dialects.Loaded) []config.Problem {
+	all := slices.Concat(l.Problems, l.Outside)
+	if l.Cluster != nil {
+		all = append(all, storageProblems(l.Cluster)...)
+	}
+	return all
+}
+
+// scriptFolders are where scripts of resources are looked for; nil where no file
+// names resources.
+func scriptFolders(l *dialects.Loaded) []string {
+	for _, f := range l.Files {
+		if filepath.Base(f.Name) == "haresources" {
+			return resourceFolders(filepath.Dir(f.Name))
+		}
+	}
+	return nil
+}
+
+// hello is what the log begins with.
+func (r *siteRun) hello(l *dialects.Loaded) {
+	r.d.log.Printf(daemon.Info, "Starting %s (lvsctl %s) with pid: %d", r.d.kind, ownVersion(), os.Getpid())
+	if l.Cluster != nil {
+		r.d.log.Print(daemon.Notice, l.Cluster.String())
+	}
+}
+
+// serveCluster answers heartbeat's programs, where files of heartbeat's are in force.
+func (r *siteRun) serveCluster(w http.ResponseWriter, _ *http.Request) {
+	c := r.cluster.Load()
+	if c == nil {
+		daemon.Answer(w, http.StatusNotFound, nil, errors.New("this daemon does not run files of heartbeat"))
+		return
+	}
+	daemon.Answer(w, http.StatusOK, clusterAnswer(c), nil)
 }
 
 // again reads all files for a reload. What names no instance and no service any
@@ -191,13 +279,30 @@ func (r *siteRun) again() (config.Site, []config.Problem) {
 	if err != nil {
 		return config.Site{}, []config.Problem{{File: r.d.file, Severity: config.Error, Text: err.Error()}}
 	}
-	problems := slices.Concat(l.Problems, l.Outside)
+	problems := toldOf(l)
 	site := r.placed(l.Site)
 	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
 	}
+	if !config.Errors(problems) {
+		r.taken(l)
+	}
 	return site, problems
+}
+
+// taken remembers files that come into force. From now on a new name of an interface
+// that is not there is a slip; one that was there may be away for a moment.
+func (r *siteRun) taken(l *dialects.Loaded) {
+	r.cluster.Store(l.Cluster)
+	var known []string
+	for _, in := range l.Site.Instances {
+		known = append(known, in.Link)
+		for _, t := range in.Track {
+			known = append(known, strings.TrimPrefix(t.Name, config.TrackLink("")))
+		}
+	}
+	r.expected = func(link string) bool { return slices.Contains(known, link) }
 }
 
 // follow has a file read again whenever it changes.

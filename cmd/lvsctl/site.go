@@ -17,6 +17,7 @@ import (
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
@@ -29,6 +30,12 @@ func siteCommands() []*cobra.Command {
 type siteFiles struct {
 	dialect string
 	online  bool
+	// tableOnly is for commands that make no address: an interface that this host does
+	// not have is said, and is no reason not to make the table.
+	tableOnly bool
+	// expected tells of interfaces that the files may name though this host has none
+	// of the name now; nil: none.
+	expected func(link string) bool
 }
 
 func (f *siteFiles) flags(cmd *cobra.Command) {
@@ -52,10 +59,21 @@ func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, 
 		if host, err = thisHost(); err != nil {
 			return nil, err
 		}
+		if has := host.HasLink; f.expected != nil {
+			host.HasLink = func(link string) bool { return has(link) || f.expected(link) }
+		}
+	}
+	hasLink := host.HasLink
+	if f.tableOnly {
+		host.HasLink = nil
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), lookupPatience)
 	defer cancel()
 	l, err := dialects.Load(ctx, paths, dialects.Options{Dialect: f.dialect, Host: host, Stdin: cmd.InOrStdin()})
+	if err == nil && f.tableOnly && hasLink != nil {
+		l.Problems = append(l.Problems, missingLinks(l.Site, hasLink)...)
+		config.SortProblems(l.Problems)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(err)
 	}
@@ -63,6 +81,28 @@ func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, 
 		return nil, usage(cmd, err)
 	}
 	return l, err
+}
+
+// missingLinks are the interfaces of virtual routers that this host does not have.
+func missingLinks(s config.Site, has func(string) bool) []config.Problem {
+	var ps []config.Problem
+	said := map[string]bool{}
+	look := func(link string, at ldirector.Source) {
+		if link == "" || said[link] || has(link) {
+			return
+		}
+		said[link] = true
+		ps = append(ps, config.Problem{File: at.File, Line: at.Line, Severity: config.Warning,
+			Text: "interface " + link + ": this host has none of that name; the table does not need it, a daemon with these files would",
+			Hint: "see them with: ip link"})
+	}
+	for _, in := range s.Instances {
+		look(in.Link, in.Origin)
+		for _, a := range in.Addresses {
+			look(a.Link, a.Source)
+		}
+	}
+	return ps
 }
 
 // thisHost is what files may ask of the host that they are read on.

@@ -102,7 +102,7 @@ func (o *applyOptions) run(cmd *cobra.Command, args []string) error {
 	case o.rollback:
 		return rollbackPending(out)
 	}
-	o.online = true
+	o.online, o.tableOnly = true, true
 	l, err := o.load(cmd, args)
 	if err != nil {
 		return err

@@ -77,6 +77,10 @@ func (d *siteDaemon) run(site config.Site) error {
 		return err
 	}
 	defer network.Close()
+	here, err := appliance.Here(host)
+	if err != nil {
+		return err
+	}
 	d.log = daemon.NewLog(d.sink, daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()})
 	d.notify = daemon.Notify{Warn: d.fault}
 	d.state = daemon.NewStateFile(filepath.Join(stateFolder, d.kind+"-"+d.name+".json"), siteStateVersion)
@@ -93,7 +97,7 @@ func (d *siteDaemon) run(site config.Site) error {
 	d.keeps, d.ring = make(chan func(*siteState), 64), newEventRing()
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
-		Host: appliance.Here(host), IPVS: d.ipvs, RealTime: true,
+		Host: here, IPVS: d.ipvs, RealTime: true,
 		Director: ldirector.Options{Checks: runner, Saved: d.saved.Saved, Report: d.event,
 			Save: func(s ldirector.Saved) { d.keeps <- func(st *siteState) { st.Saved = s } }},
 		Report: d.report, Scripts: d.scripts, KeepHeld: d.keepVRRP, KeepServices: d.keepIPVS,

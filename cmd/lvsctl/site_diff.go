@@ -285,7 +285,7 @@ Services that no file has are left alone, unless --prune is given.`,
 }
 
 func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
-	o.online = o.against == ""
+	o.online, o.tableOnly = o.against == "", true
 	l, err := o.load(cmd, args)
 	if err != nil {
 		return err

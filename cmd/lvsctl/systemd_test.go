@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,6 +25,12 @@ func TestUnitsAndCommandsAgree(t *testing.T) {
 				}
 				continue
 			}
+			if args[0] == "keepalived" {
+				if c, status := parseKeepalived("keepalived", slices.DeleteFunc(args[1:], isVariable)); c == nil || !c.foreground || c.daemonName() != "keepalived" {
+					t.Errorf("%s: %s: %+v, exit status %d", unit, found[0], c, status)
+				}
+				continue
+			}
 			cmd, rest, err := newRoot().Find(args)
 			if err == nil {
 				err = cmd.ParseFlags(rest)
@@ -34,10 +41,12 @@ func TestUnitsAndCommandsAgree(t *testing.T) {
 			}
 		}
 	}
-	if lines < 4 {
+	if lines < 9 {
 		t.Errorf("%d command lines in %s", lines, unitFolder)
 	}
 }
+
+func isVariable(word string) bool { return strings.HasPrefix(word, "$") }
 
 // systemd's own opinion, where it is installed. A program that is there stands in
 // for ours, and the peer's unit for the distribution's.
@@ -59,9 +68,12 @@ func TestSystemdTakesTheUnits(t *testing.T) {
 	put("lvsctl-ldirectord@web.cf.service", readUnit(t, "lvsctl-ldirectord@.service"))
 	put("ldirectord.service", "[Service]\nType=forking\nPIDFile=/run/ldirectord.ldirectord.pid\nExecStart=/bin/sh start\nExecStop=/bin/sh stop\nExecReload=/bin/sh reload\n")
 	put("ldirectord.service.d/lvsctl.conf", readUnit(t, "ldirectord.service.d-lvsctl.conf"))
+	put("keepalived.service", "[Service]\nType=notify\nExecStart=/bin/sh --dont-fork $DAEMON_ARGS\nExecReload=/bin/kill -HUP $MAINPID\n")
+	put("keepalived.service.d/lvsctl.conf", readUnit(t, "keepalived.service.d-lvsctl.conf"))
+	put("lvsctl-heartbeat.service", readUnit(t, "lvsctl-heartbeat.service"))
 	put("lvsctl.service", readUnit(t, "lvsctl.service"))
 	put("lvsctl-realserver-run.service", readUnit(t, "lvsctl-realserver-run.service"))
-	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "lvsctl.service", "lvsctl-realserver-run.service"} {
+	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "keepalived.service", "lvsctl-heartbeat.service", "lvsctl.service", "lvsctl-realserver-run.service"} {
 		out, err := exec.Command(analyze, "--man=no", "verify", filepath.Join(dir, unit)).CombinedOutput()
 		// It has opinions on units of this machine, too.
 		if err != nil || regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(dir)).Match(out) {

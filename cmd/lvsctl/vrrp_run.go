@@ -40,6 +40,7 @@ type vrrpRun struct {
 	syncLink             string
 	syncID               int
 	debug                bool
+	vrrpPolicy
 }
 
 func vrrpRunCommand() *cobra.Command {
@@ -56,7 +57,14 @@ whether they run lvsctl or keepalived; priority decides between them. What was l
 on this machine by a crash is removed at the start. With --sync the kernel's
 connection synchronisation follows the state, so that connections outlive a move.
 With --file the instances are those of a keepalived.conf, which is read again on
-SIGHUP and by lvsctl reload; its virtual servers are for lvsctl keepalived.`,
+SIGHUP and by lvsctl reload; its virtual servers are for lvsctl keepalived.
+
+An address that somebody else removes is put back; when it does not stay for a
+minute, it is handed over (--on-vip-removed). Before it is taken the network is
+asked whether somebody has it who is no master, which is an alarm, or keeps it from
+being taken (--on-duplicate). A director that is a real server of its addresses as
+well (--localnode) must not run their virtual services while it is not master:
+lvsctl run and lvsctl keepalived see to that, a program beside this one does not.`,
 		Example: `  lvsctl vrrp run --interface eth0 --vrid 51 --priority 150 --vip 192.168.131.252
   lvsctl vrrp run --interface eth0 --vrid 51 --priority 100 --vip 192.168.131.252 \
       --password 1111 --notify /etc/lvsctl/moved.sh
@@ -109,6 +117,7 @@ func (r *vrrpRun) flags(cmd *cobra.Command) {
 	}
 	f.StringVar(&r.syncLink, "sync", "", "synchronise connections through this `device`: master sends, others receive")
 	f.IntVar(&r.syncID, "sync-id", 0, "the `number` of the synchronisation, 0-255")
+	r.vrrpPolicy.flags(cmd)
 	f.BoolVar(&r.debug, "debug", false, "log every step")
 	_ = cmd.RegisterFlagCompletionFunc("vrrp-version", cobra.FixedCompletions([]string{"2", "3"}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -129,7 +138,8 @@ func (r *vrrpRun) site() (config.Site, error) {
 		errs = append(errs, errors.New("--vip is missing: the address to move"))
 	}
 	in, err := r.router()
-	errs = append(errs, err)
+	errs = append(errs, err, r.check())
+	r.apply(&in)
 	addrs, err := r.addresses(in.IPv6)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {

@@ -47,7 +47,7 @@ func printInstanceTable(w io.Writer, now time.Time, all []appliance.InstanceStat
 	}
 	_ = t.Flush() // w has the error too
 	for _, s := range all {
-		for _, line := range troubles(s) {
+		for _, line := range troubles(now, s) {
 			fmt.Fprintf(w, "%s: %s\n", s.Name, line)
 		}
 	}
@@ -90,8 +90,11 @@ func addressWords(s appliance.InstanceStatus) string {
 	return strings.Join(words, ", ")
 }
 
+// recent is how long something that happened is a trouble.
+const recent = time.Minute
+
 // troubles are what somebody has to look at.
-func troubles(s appliance.InstanceStatus) []string {
+func troubles(now time.Time, s appliance.InstanceStatus) []string {
 	var lines []string
 	if s.Cause != "" {
 		lines = append(lines, s.Cause)
@@ -101,10 +104,33 @@ func troubles(s appliance.InstanceStatus) []string {
 			lines = append(lines, h.Name+": "+h.Error)
 		}
 	}
+	if s.Refused != "" {
+		lines = append(lines, "not taking over: "+s.Refused)
+	}
+	for _, f := range s.Foreign {
+		if now.Sub(f.Last) < recent {
+			lines = append(lines, foreignWords(s, f))
+		}
+	}
+	if s.Removed > 0 && now.Sub(s.LastRemoved) < recent {
+		lines = append(lines, fmt.Sprintf("somebody else removes its addresses: %d times so far", s.Removed))
+	}
 	for _, d := range s.Duplicates {
 		lines = append(lines, fmt.Sprintf("duplicate VIP: %v answers at %s as well", d.Address, strings.Join(d.MACs, ", ")))
 	}
 	return lines
+}
+
+// foreignWords tells of another user of the virtual_router_id.
+func foreignWords(s appliance.InstanceStatus, f appliance.Foreign) string {
+	text := fmt.Sprintf("%s uses virtual_router_id %d on %s in another way: %s", f.Address, s.VRID, s.Interface, f.Reason)
+	if len(f.Addresses) > 0 {
+		text += "; it has " + strings.Join(f.Addresses, ", ")
+	}
+	if f.More > 0 {
+		text += fmt.Sprintf(" and %d more", f.More)
+	}
+	return fmt.Sprintf("%s (%d adverts)", text, f.Adverts)
 }
 
 // printInstance is everything about one.
@@ -118,7 +144,7 @@ func printInstance(w io.Writer, now time.Time, s appliance.InstanceStatus) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	for _, why := range troubles(s) {
+	for _, why := range troubles(now, s) {
 		line("trouble", "%s", why)
 	}
 	line("priority", "%s", priorityWords(s))
@@ -141,6 +167,12 @@ func printInstance(w io.Writer, now time.Time, s appliance.InstanceStatus) {
 	}
 	c := s.Counters
 	line("counted", "%d adverts sent, %d received; became master %d times, left it %d times", c.AdvertsSent, c.AdvertsReceived, c.BecameMaster, c.ReleasedMaster)
+	if s.Removed > 0 {
+		line("counted", "addresses removed by somebody else %d times, last %s ago", s.Removed, since(now, s.LastRemoved))
+	}
+	if s.YieldsUntil.After(now) {
+		line("yields", "to any other master, for %s more", since(s.YieldsUntil, now))
+	}
 	for _, why := range slices.Sorted(maps.Keys(c.Dropped)) {
 		line("dropped", "%d adverts: %s", c.Dropped[why], why)
 	}

@@ -100,6 +100,37 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestTwoDirectors: each line of haresources may run another configuration of
+// ldirectord, and all of them are read; what two of them say of one service is held
+// against each other.
+func TestTwoDirectors(t *testing.T) {
+	files := map[string]string{
+		"ha.cf": "node a b\nbcast eth0\n", "haresources": "a 10.0.0.1/24/eth0 ldirectord::web.cf\nb 10.0.0.9/24/eth0 ldirectord::ftp.cf\n",
+		"web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "ftp.cf": "virtual=10.0.0.9:21\n\treal=10.0.0.2:21 gate\n",
+		"else/other.cf": "virtual=10.0.0.3:80\n\treal=10.0.0.2:80 gate\n", "else/web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.4:80 gate\n",
+	}
+	dir := folder(t, files)
+	l := load(t, dir)
+	if names := readNames(l); names != "ha.cf haresources web.cf ftp.cf" || len(l.Site.Virtuals) != 2 || strings.Join(l.Site.ServeOn, " ") != "a b" || config.Errors(l.Problems) {
+		t.Errorf("read %s: %d services, on %v; %v", names, len(l.Site.Virtuals), l.Site.ServeOn, l.Problems)
+	}
+	// One that is given by name is in place of the one of that name, and no other.
+	l = load(t, dir, filepath.Join(dir, "else/web.cf"))
+	if names := readNames(l); names != "ha.cf haresources web.cf ftp.cf" || l.Site.Virtuals[0].Members[0].Destination.Addr.String() != "10.0.0.4:80" {
+		t.Errorf("read %s: %v", names, l.Problems)
+	}
+	l = load(t, dir, filepath.Join(dir, "else/other.cf"))
+	if names := readNames(l); names != "ha.cf haresources other.cf web.cf ftp.cf" || len(l.Site.Virtuals) != 3 {
+		t.Errorf("read %s: %v", names, l.Problems)
+	}
+	files["ftp.cf"] = "virtual=10.0.0.1:80\n\treal=10.0.0.5:80 gate\n"
+	dir = folder(t, files)
+	l = load(t, dir)
+	if len(l.Problems) != 1 || l.Problems[0].File != filepath.Join(dir, "ftp.cf") || !strings.Contains(l.Problems[0].Text, filepath.Join(dir, "web.cf")+":1") {
+		t.Errorf("%v", l.Problems)
+	}
+}
+
 func readNames(l *Loaded) string {
 	var names []string
 	for _, f := range l.Files {

@@ -242,16 +242,33 @@ func (l *loader) heartbeat() {
 	c, problems := heartbeat.Parse(l.beat, heartbeat.Options{Node: node, LinkOf: h.LinkOf, Own: h.Own})
 	l.out.Cluster = c
 	l.parts = append(l.parts, part{site: c.Site(), problems: problems})
-	for _, w := range c.Ldirectord() {
-		l.ldirectord(w)
+	given, wanted := l.given("ldirectord"), c.Ldirectord()
+	other := func(w heartbeat.Wanted) bool { return w.Config != wanted[0].Config }
+	if len(given) > 0 && !slices.ContainsFunc(wanted, other) {
+		return // one is wanted, and it was given, under whatever name
+	}
+	for _, w := range wanted {
+		l.ldirectord(w, given)
 	}
 }
 
+// given are the files of a dialect that were read by name.
+func (l *loader) given(dialect string) []string {
+	var names []string
+	for _, r := range l.out.Files {
+		if r.Dialect == dialect {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
 // ldirectord finds a configuration as ldirectord does: as given, in the folder of
-// heartbeat's files, in conf below it.
-func (l *loader) ldirectord(w heartbeat.Wanted) {
-	if l.hasDialect("ldirectord") {
-		return // it was given by name
+// heartbeat's files, in conf below it. One of that name that was given already is the
+// one that is meant.
+func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
+	if slices.ContainsFunc(given, func(name string) bool { return filepath.Base(name) == filepath.Base(w.Config) }) {
+		return
 	}
 	for _, name := range []string{filepath.Join(l.dir, w.Config), filepath.Join(l.dir, "conf", w.Config), w.Config} {
 		if !isFile(name) || w.Config != filepath.Base(w.Config) && name != w.Config {
@@ -272,10 +289,6 @@ func (l *loader) ldirectord(w heartbeat.Wanted) {
 	l.out.Problems = append(l.out.Problems, config.Problem{File: w.Source.File, Line: w.Source.Line, Severity: config.Error,
 		Text: "ldirectord: its configuration " + w.Config + " is not there",
 		Hint: "put it into " + l.dir + ", or name another one with ldirectord::FILE"})
-}
-
-func (l *loader) hasDialect(name string) bool {
-	return slices.ContainsFunc(l.out.Files, func(r Read) bool { return r.Dialect == name })
 }
 
 func (l *loader) finish() {

@@ -189,6 +189,9 @@ func (c *Cluster) password() string {
 	return hex.EncodeToString(sum[:])[:8]
 }
 
+// PingScript is the name of the [config.Script] of a ping node.
+func PingScript(node string) string { return "ping-" + node }
+
 // script pings the hosts of one ping node, one after the other until one answers.
 func (c *Cluster) script(ping Ping) config.Script {
 	wait := max(1, int(c.Keepalive/time.Second))
@@ -201,8 +204,9 @@ func (c *Cluster) script(ping Ping) config.Script {
 		words = []string{"ping", "-c", "1", "-W", strconv.Itoa(wait), ping.Addrs[0]}
 	}
 	return config.Script{
-		Name:     "ping-" + ping.Name,
+		Name:     PingScript(ping.Name),
 		Command:  config.Command{Words: words, Source: ping.Source},
+		Hosts:    ping.Addrs,
 		Interval: max(c.Keepalive, time.Second),
 		Timeout:  time.Duration(wait*len(ping.Addrs)+1) * time.Second,
 		Rise:     1,

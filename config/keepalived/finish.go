@@ -329,8 +329,8 @@ func (r *reader) finishReach(i *instance) {
 		r.reset(i, "A unicast keyword has been specified without any unicast peers. Defaulting to multicast. This usage is deprecated - please update your configuration.",
 			"there is a word about unicast and no unicast_peer; it uses multicast")
 	}
-	if i.TTL != 0 && len(i.Peers) == 0 {
-		i.TTL = 0
+	if i.PeerTTL != 0 && len(i.Peers) == 0 {
+		i.PeerTTL = 0
 		r.theirs(i.place, fmt.Sprintf("(%s): Cannot use unicast_ttl without unicast peers - resetting", i.Name), statusTest)
 		r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: unicast_ttl without unicast_peer does nothing", i.Name), "")
 	}
@@ -338,16 +338,20 @@ func (r *reader) finishReach(i *instance) {
 		r.problem(i.place, config.Error, fmt.Sprintf("vrrp_instance %s: its own address %v is among its peers; it is left out of them", i.Name, i.Source), "remove it from unicast_peer of this host")
 		i.Peers = slices.DeleteFunc(i.Peers, func(a netip.Addr) bool { return a == i.Source })
 	}
-	if !i.Multicast.IsValid() {
-		i.Multicast = r.g.Group4
+	if i.OldPeerSum && (len(i.Peers) == 0 || i.Version == 2 || i.IPv6) {
+		i.OldPeerSum = false
+		r.problem(i.place, config.Warning, fmt.Sprintf("vrrp_instance %s: old_unicast_checksum does nothing but for version 3 with unicast_peer and IPv4", i.Name), "")
+	}
+	if !i.Group.IsValid() {
+		i.Group = r.g.Group4
 		if i.IPv6 {
-			i.Multicast = r.g.Group6
+			i.Group = r.g.Group6
 		}
 	} else if len(i.Peers) > 0 {
 		r.reset(i, "multicast destination specified with unicast - ignoring", "mcast_dst_ip does nothing with unicast_peer")
 	}
 	if len(i.Peers) > 0 {
-		i.Multicast = netip.Addr{}
+		i.Group = netip.Addr{}
 	}
 }
 
@@ -445,6 +449,7 @@ func (r *reader) trackedOf(t tracked, owner string, unweighted bool) (vrrp.Track
 
 // finishTracking: the instance's own interface is always tracked.
 func (r *reader) finishTracking(i *instance) {
+	i.UntrackedLink = i.untracked
 	if i.Link != "" && !i.untracked && !slices.ContainsFunc(i.tracked, func(t tracked) bool { return t.link == i.Link }) {
 		i.Track = append(i.Track, vrrp.Tracked{Name: config.TrackLink(i.Link)})
 	}
@@ -479,7 +484,7 @@ func (r *reader) finishTwins() {
 		if i.impossible || len(i.Peers) > 0 {
 			continue
 		}
-		k := router{i.Link, i.VRID, i.IPv6, i.Multicast}
+		k := router{i.Link, i.VRID, i.IPv6, i.Group}
 		if was := seen[k]; was != nil {
 			family := 4
 			if i.IPv6 {

@@ -66,7 +66,7 @@ var instanceScope = &scope{name: "vrrp_instance", keywords: map[string]*keyword{
 	"unicast_ttl":                {need: 1, mean: (*reader).unicastTTL},
 	"check_unicast_src":          {mean: func(r *reader, _ *stmt) { r.inst.unicast, r.inst.CheckPeers = true, true }},
 	"unicast_fault_no_peer":      ignored("an instance without peers uses multicast"),
-	"old_unicast_checksum":       ignored("both ways to compute it are understood"),
+	"old_unicast_checksum":       {mean: (*reader).oldChecksum},
 	"mcast_dst_ip":               {need: 1, mean: (*reader).multicast},
 	"track_interface":            {shape: list, mean: (*reader).trackLinks},
 	"track_script":               {shape: list, mean: (*reader).trackScripts},
@@ -113,7 +113,12 @@ var instanceScope = &scope{name: "vrrp_instance", keywords: map[string]*keyword{
 	"lvs_sync_daemon_interface": {need: 1, mean: (*reader).instanceSync},
 	"linkbeat_use_polling":      ignored("the kernel tells of its links"),
 	"debug":                     ignored("run with --log-detail"),
-	"kernel_rx_buf_size":        ignored("buffers are sized by themselves"),
+
+	// Our own.
+	"on_vip_removed":     own((*reader).onRemoved),
+	"on_duplicate":       own((*reader).onDuplicate),
+	"localnode":          own(func(r *reader, _ *stmt) { r.inst.LocalNode = true }),
+	"kernel_rx_buf_size": ignored("buffers are sized by themselves"),
 }}
 
 var authScope = &scope{name: "authentication", keywords: map[string]*keyword{
@@ -290,7 +295,7 @@ func (r *reader) multicast(s *stmt) {
 			fmt.Sprintf("mcast_dst_ip %s: that is no multicast address of the instance's family; the usual one is used", config.Quote(s.arg(1))), "")
 		return
 	}
-	i.Multicast = a
+	i.Group = a
 }
 
 func (r *reader) peers(s *stmt) {
@@ -328,8 +333,25 @@ func (r *reader) peerOptions(l *stmt) {
 }
 
 func (r *reader) unicastTTL(s *stmt) {
-	if n, ok := r.number(s, s.arg(1), 0, 255, fmt.Sprintf("(%s): TTL '%s' not valid - must be between 0 & 255", r.inst.Name, s.arg(1)), "255 is used"); ok {
-		r.inst.TTL = uint8(n)
+	n, ok := r.number(s, s.arg(1), 0, 255, fmt.Sprintf("(%s): TTL '%s' not valid - must be between 0 & 255", r.inst.Name, s.arg(1)), "255 is used")
+	if ok && n == 0 {
+		r.warn(s.place, "", "unicast_ttl 0: no advert would leave this host; 255 is used", "")
+	}
+	if ok {
+		r.inst.PeerTTL = uint8(n)
+	}
+}
+
+// oldChecksum asks for the checksum of keepalived before 2.0; "never" forbids to
+// change over to it when a peer is heard that uses it, which we never do.
+func (r *reader) oldChecksum(s *stmt) {
+	r.inst.unicast = true
+	switch s.arg(1) {
+	case "":
+		r.inst.OldPeerSum = true
+	case "never":
+	default:
+		r.warn(s.place, fmt.Sprintf("(%s) Unknown old_unicast_chksum mode %s - ignoring", r.inst.Name, s.arg(1)), fmt.Sprintf("old_unicast_checksum %s: it stands alone, or with never; the line is passed over", config.Quote(s.arg(1))), "")
 	}
 }
 

@@ -139,6 +139,7 @@ type reader struct {
 	lowerDelay  *time.Duration
 	lowerRepeat *int
 
+	ours     map[place]bool        // lines that begin with "@lvsctl"
 	noLink   bool                  // an interface is not there
 	noUser   bool                  // nobody may run scripts that do not name somebody
 	passed   map[string][]pass     // blocks that keepalived passes over, by file
@@ -199,11 +200,13 @@ func (r *reader) wrong(at place, theirs, text, hint string) {
 type pass struct{ from, to int } // lines behind the first one, and to the last
 
 // passes notes that keepalived does not look into a statement's block.
-func (r *reader) passes(s *stmt) {
+func (r *reader) passes(s *stmt) { r.unheard(s.file, pass{s.line, s.end.line}) }
+
+func (r *reader) unheard(file string, p pass) {
 	if r.passed == nil {
 		r.passed = map[string][]pass{}
 	}
-	r.passed[s.file] = append(r.passed[s.file], pass{s.line, s.end.line})
+	r.passed[file] = append(r.passed[file], p)
 }
 
 // sortPassed makes the blocks of each file ready for heard: in order, and each as

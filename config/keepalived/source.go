@@ -184,7 +184,7 @@ func (l *lines) expand(at place, text string) (string, bool) {
 			return "", true
 		}
 		if text[0] == '@' {
-			rest, meant := l.condition(text)
+			rest, meant := l.condition(at, text)
 			if !meant {
 				return "", false
 			}
@@ -215,13 +215,21 @@ func (l *lines) expand(at place, text string) (string, bool) {
 }
 
 // condition reads "@ID text" and "@^ID text".
-func (l *lines) condition(text string) (rest string, meant bool) {
+func (l *lines) condition(at place, text string) (rest string, meant bool) {
 	id, rest, found := cutBlank(text[1:])
 	if !found {
 		return "", false
 	}
 	id, not := strings.CutPrefix(id, "^")
 	same := l.r.opt.ConfigID != "" && id == l.r.opt.ConfigID
+	if id == ownID && !same {
+		same = true
+		if l.r.ours == nil {
+			l.r.ours = map[place]bool{}
+		}
+		l.r.ours[at] = true
+		l.r.unheard(at.file, pass{at.line - 1, at.line})
+	}
 	return rest, same != not
 }
 

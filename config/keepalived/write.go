@@ -222,8 +222,7 @@ func (p *siteWriter) instance(in config.Instance) {
 		routes = append(routes, routeText(r))
 	}
 	p.list("virtual_routes", routes)
-	own := slices.ContainsFunc(in.Track, func(t vrrp.Tracked) bool { return t.Name == config.TrackLink(in.Link) })
-	p.flag("dont_track_primary", in.Link != "" && !own)
+	p.flag("dont_track_primary", in.UntrackedLink)
 	p.tracked(in.Track, in.Link)
 	p.notify(in.Notify)
 	p.close()
@@ -248,10 +247,11 @@ func (p *siteWriter) protocol(in config.Instance) {
 		peers = append(peers, a.String())
 	}
 	p.list("unicast_peer", peers)
-	p.number("unicast_ttl", int(in.TTL), 0)
+	p.number("unicast_ttl", int(in.PeerTTL), 0)
+	p.flag("old_unicast_checksum", in.OldPeerSum)
 	p.flag("check_unicast_src", in.CheckPeers)
-	if in.Multicast.IsValid() && in.Multicast != vrrp.GroupIPv4 && in.Multicast != vrrp.GroupIPv6 {
-		p.line("mcast_dst_ip", in.Multicast.String())
+	if in.Group.IsValid() && in.Group != vrrp.GroupIPv4 && in.Group != vrrp.GroupIPv6 {
+		p.line("mcast_dst_ip", in.Group.String())
 	}
 	if in.VMAC != "" {
 		p.line("use_vmac", in.VMAC)
@@ -264,6 +264,20 @@ func (p *siteWriter) protocol(in config.Instance) {
 	p.flag("higher_prio_send_advert", in.HigherPrioSendAdvert)
 	p.flag("promote_secondaries", in.PromoteSecondaries)
 	p.garp(in.Garp)
+	p.own(in)
+}
+
+// own writes our own keywords, so that keepalived passes over them.
+func (p *siteWriter) own(in config.Instance) {
+	if in.OnRemoved != config.Restore {
+		p.line("@"+ownID, "on_vip_removed", in.OnRemoved.String())
+	}
+	if in.AskFirst {
+		p.line("@"+ownID, "on_duplicate", "refuse")
+	}
+	if in.LocalNode {
+		p.line("@"+ownID, "localnode")
+	}
 }
 
 func (p *siteWriter) garp(g vrrp.Garp) {

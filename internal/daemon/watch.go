@@ -23,7 +23,8 @@ import (
 // made again. Set the fields before Run.
 type Watch struct {
 	Path string
-	// Poll is the time between two looks when nothing is told. 0 = 1 s.
+	// Poll is the time between two looks when nothing is told. 0 = 10 s where the
+	// kernel knows of every change, which is on its own file systems, else 1 s.
 	Poll time.Duration
 	// Settle is how long a file must be left alone before it is read. 0 = 100 ms.
 	Settle time.Duration
@@ -72,14 +73,16 @@ func (w *Watch) Run(ctx context.Context) error {
 		n = newNotifier(w.Warn)
 	}
 	defer n.close()
-	poll := time.NewTicker(orDuration(w.Poll, time.Second))
+	poll := time.NewTimer(0)
 	defer poll.Stop()
 	n.follow(foldersOf(w.Path))
+	followed := time.Now()
 	close(w.ready)
-	for polls := 1; ; {
+	for {
 		if s := stampOf(w.Path); s != w.seen {
 			w.look(ctx, n)
 		}
+		poll.Reset(w.pause(n))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -87,11 +90,24 @@ func (w *Watch) Run(ctx context.Context) error {
 		case <-poll.C:
 			// Folders may have been made again, links may lead elsewhere. A look at
 			// the file itself finds out as well, so this need not be soon.
-			if polls++; polls%10 == 0 {
+			if time.Since(followed) >= slowPoll {
 				n.follow(foldersOf(w.Path))
+				followed = time.Now()
 			}
 		}
 	}
+}
+
+// slowPoll is the time between two looks that should never find anything.
+const slowPoll = 10 * time.Second
+
+// pause is the time to the next look when nothing is told. A file that is not
+// there may come with its folder, of which nobody would tell.
+func (w *Watch) pause(n *notifier) time.Duration {
+	if w.Poll <= 0 && n.w != nil && w.seen.errno == "" && toldOfAll(n.watched) {
+		return slowPoll
+	}
+	return orDuration(w.Poll, time.Second)
 }
 
 // look waits until the file is left alone, and reads it.
@@ -218,6 +234,23 @@ func beingWritten(path string) bool {
 	defer h.Close() // which also gives the lease back
 	_, err = unix.FcntlInt(h.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 	return errors.Is(err, unix.EAGAIN)
+}
+
+// toldOfAll tells whether nobody but this kernel changes what is in folders: a
+// server's files, or those of the host below us, change without a word.
+func toldOfAll(dirs []string) bool {
+	for _, dir := range dirs {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) != nil {
+			return false
+		}
+		switch uint32(st.Type) {
+		case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
+		default:
+			return false
+		}
+	}
+	return len(dirs) > 0
 }
 
 // foldersOf lists the folders in which a change can change what a path leads

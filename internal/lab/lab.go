@@ -51,7 +51,7 @@ func run(m *testing.M) (status int, moved bool) {
 	if listsOnly(os.Args) {
 		return m.Run(), false
 	}
-	status, moved, err := handOver()
+	status, moved, err := handOver(hasIPVS)
 	if moved {
 		return status, true
 	}
@@ -84,8 +84,13 @@ func Init() {
 // Enter does for an ordinary program what Main does for tests. It returns when the
 // program runs in a lab, and otherwise runs the program again in a guest, with the
 // same arguments, and exits with its status. The error says why there is no lab.
-func Enter() error {
-	status, ran, err := handOver()
+func Enter() error { return enter(hasIPVS) }
+
+// EnterNetwork is Enter for a program that needs no IPVS: root's own kernel will do.
+func EnterNetwork() error { return enter(func() bool { return true }) }
+
+func enter(fits func() bool) error {
+	status, ran, err := handOver(fits)
 	if ran {
 		unix.Exit(status)
 	}
@@ -114,7 +119,7 @@ func Need(t interface {
 	if Inside() {
 		return
 	}
-	_, err := where(mode)
+	_, err := where(mode, hasIPVS)
 	if err == nil {
 		err = errors.New("no lab: this package lacks func TestMain(m *testing.M) { lab.Main(m) }")
 		t.Fatal(err)
@@ -125,13 +130,13 @@ func Need(t interface {
 	t.Skip(err)
 }
 
-// handOver runs this program again where there is a lab, unless this is that run
+// handOver runs this program again where there is a lab that fits, unless this is that run
 // already; ran reports that it did. The error is why there is no lab at all.
-func handOver() (status int, ran bool, err error) {
+func handOver(fits func() bool) (status int, ran bool, err error) {
 	if Inside() {
 		return 0, false, nil
 	}
-	kernel, err := where(os.Getenv(modeVar))
+	kernel, err := where(os.Getenv(modeVar), fits)
 	if err != nil {
 		return 0, false, err
 	}
@@ -145,8 +150,9 @@ func handOver() (status int, ran bool, err error) {
 }
 
 // where decides the place: a guest under the User Mode Linux kernel whose path it
-// returns, here when the path is empty, or nowhere, and the error says why.
-func where(mode string) (kernel string, err error) {
+// returns, here when the path is empty and this kernel fits, or nowhere, and the
+// error says why.
+func where(mode string, fits func() bool) (kernel string, err error) {
 	switch mode {
 	case "", "require", "uml":
 	case "off":
@@ -154,7 +160,7 @@ func where(mode string) (kernel string, err error) {
 	default:
 		return "", fmt.Errorf("no lab: LVSCTL_LAB=%q is not one of require, off, uml", mode)
 	}
-	if mode != "uml" && os.Geteuid() == 0 && hasIPVS() && canUnshare() {
+	if mode != "uml" && os.Geteuid() == 0 && fits() && canUnshare() {
 		return "", nil
 	}
 	if raceEnabled {

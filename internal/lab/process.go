@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -217,4 +218,12 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// Processes are those that run on the host now, whoever started them.
+func (h *Host) Processes() []int {
+	h.net.t.Helper()
+	pids, err := processes([]*space{h.space})
+	h.net.check(wrap(err, h.name))
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() })
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -193,6 +194,16 @@ func (k *Kernel) doRoute(s Step) error {
 		return nil
 	}
 	return err
+}
+
+// Lacking are those of the routes that this host does not have.
+func (k *Kernel) Lacking(want []Route) ([]Route, error) {
+	routes, err := k.readRoutes(k.linkNames())
+	if err != nil {
+		return nil, err
+	}
+	have := Snapshot{Routes: routes}
+	return slices.DeleteFunc(slices.Clone(want), func(r Route) bool { return have.findRoute(r) >= 0 }), nil
 }
 
 func (k *Kernel) kernelRoute(r Route) (*netlink.Route, error) {

@@ -2,8 +2,10 @@ package check
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -15,29 +17,13 @@ func BenchmarkHTTP(b *testing.B) {
 		"poller": NewHost,
 	} {
 		b.Run(name, func(b *testing.B) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer ln.Close()
-			go func() {
-				buf := make([]byte, 1024)
-				for {
-					c, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					c.Read(buf)
-					io.WriteString(c, page)
-					c.Close()
-				}
-			}()
+			addr := serveFast(b)
 			h, err := open()
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer h.Close()
-			p, err := HTTP{Addr: ln.Addr().(*net.TCPAddr).AddrPort(), Receive: "It works"}.Prepare()
+			p, err := HTTP{Addr: addr, Receive: "It works"}.Prepare()
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -50,5 +36,53 @@ func BenchmarkHTTP(b *testing.B) {
 				cancel()
 			}
 		})
+	}
+}
+
+// serveFast answers one question after another with one page.
+func serveFast(b *testing.B) netip.AddrPort {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { ln.Close() })
+	go func() {
+		buf := make([]byte, 1024)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Read(buf)
+			io.WriteString(c, page)
+			c.Close()
+		}
+	}()
+	return ln.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// BenchmarkRunner is all of a plain check, from beat to result.
+func BenchmarkRunner(b *testing.B) {
+	addr := serveFast(b)
+	h, err := NewHost()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer h.Close()
+	r := NewRunner(h, Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	var specs []Spec
+	for i := range 20 {
+		specs = append(specs, Spec{ID: fmt.Sprint(i), Probe: HTTP{Addr: addr, Receive: "It works"}, Interval: time.Millisecond})
+	}
+	r.Set(specs)
+	b.ReportAllocs()
+	for b.Loop() {
+		if res := <-r.Results(); res.Err != nil {
+			b.Fatal(res)
+		}
 	}
 }

@@ -33,6 +33,11 @@ func dial(ctx context.Context, n Net, network, address string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return endingWith(ctx, nc)
+}
+
+// endingWith is a connection that ends with ctx.
+func endingWith(ctx context.Context, nc net.Conn) (*conn, error) {
 	c := &conn{Conn: nc, left: maxAnswer}
 	var limited bool
 	if c.end, limited = ctx.Deadline(); !limited {

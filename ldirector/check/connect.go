@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"net"
 	"net/netip"
 )
 
@@ -27,4 +28,24 @@ func (p Connect) Check(ctx context.Context, n Net) error {
 	}
 	c.abort()
 	return nil
+}
+
+// Prepare implements [Preparer].
+func (p Connect) Prepare() (Probe, error) {
+	return &connectProbe{p, opening{addr: p.Addr, peer: p.Addr.String(), abort: !p.Polite}}, nil
+}
+
+// connectProbe is a Connect made ready. It asks nothing, so it never hears.
+type connectProbe struct {
+	Connect
+	first opening
+}
+
+func (p *connectProbe) opening() *opening { return &p.first }
+
+func (p *connectProbe) hear([]byte, bool) (Outcome, bool) { return Outcome{}, true }
+
+func (p *connectProbe) goOn(_ context.Context, _ Net, c net.Conn) Outcome {
+	c.Close()
+	return Outcome{}
 }

@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // HTTP asks for one page and looks at status and body.
@@ -120,7 +121,12 @@ func (p HTTP) Prepare() (Probe, error) {
 	if h.first, err = p.url(); err != nil {
 		return nil, local(err)
 	}
-	return h, nil
+	h.peer = p.Addr.String()
+	if p.Secure || p.Proxy || h.first.Opaque == "" || receive.slow() {
+		return h, nil
+	}
+	question := h.firstRequest().text(h.Method, false, h.Dialect)
+	return &plainHTTP{httpProbe: h, begins: opening{addr: p.Addr, peer: h.peer, question: []byte(question), awaited: wholeAnswer}}, nil
 }
 
 // url is where the first request goes.
@@ -161,34 +167,42 @@ func escapePath(path string) string {
 type httpProbe struct {
 	HTTP
 	first   *url.URL
+	peer    string // Addr in words
 	receive *Pattern
 	tls     *tls.Config // for Addr
-
-	// One check at a time uses these, so they serve all of them.
-	in   *bufio.Reader
-	page bytes.Buffer
-	head http.Request // what ReadResponse has to know: the method
 }
 
-// keepPage is the largest buffer that is kept from one check to the next.
-const keepPage = 16 << 10
+// wholeAnswer is what is missing when an exchange fails half way.
+const wholeAnswer = "whole HTTP answer"
 
 // Check implements [Probe].
 func (p *httpProbe) Check(ctx context.Context, n Net) error { return p.Examine(ctx, n).Err }
 
 // Examine implements [Examiner].
 func (p *httpProbe) Examine(ctx context.Context, n Net) Outcome {
-	x := begin(ctx, p.Addr.String())
-	ask := request{url: p.first, host: p.hostHeader(), addr: p.Addr.String()}
+	r := newReading()
+	defer r.done()
+	x, ask := begin(ctx, p.peer), p.firstRequest()
+	a, err := p.exchange(ctx, n, &x, ask, r)
+	return p.follow(ctx, n, x, ask, r, a, err)
+}
+
+// firstRequest is where every check begins.
+func (p *httpProbe) firstRequest() request {
 	if !p.Proxy && p.first.Opaque == "" {
-		ask.addr, ask.host = "", p.Host // a whole URL says itself where to go
+		return request{url: p.first, host: p.Host} // a whole URL says itself where to go
 	}
+	return request{url: p.first, host: p.hostHeader(), addr: p.peer}
+}
+
+// follow judges what an exchange brought, and goes where that leads.
+func (p *httpProbe) follow(ctx context.Context, n Net, x exchange, ask request, r *reading, a answer, err error) Outcome {
 	for hop := 0; ; hop++ {
-		a, err := p.exchange(ctx, n, &x, ask)
 		if err != nil {
 			return Outcome{Err: err}
 		}
-		next, err := p.redirected(ask.url, a)
+		var next *url.URL
+		next, err = p.redirected(ask.url, a)
 		switch {
 		case err != nil:
 			return Outcome{Err: x.wrong("HTTP %d from %s leads to no page: %v", a.status, x.peer, err), Message: a.line}
@@ -199,8 +213,9 @@ func (p *httpProbe) Examine(ctx context.Context, n Net) Outcome {
 		}
 		ask = request{url: next}
 		if p.Proxy {
-			ask.addr = p.Addr.String()
+			ask.addr = p.peer
 		}
+		a, err = p.exchange(ctx, n, &x, ask, r)
 	}
 }
 
@@ -266,10 +281,10 @@ type answer struct {
 }
 
 // exchange makes one request. Of a redirection it reads the head only.
-func (p *httpProbe) exchange(ctx context.Context, n Net, x *exchange, r request) (answer, error) {
-	addr, err := p.resolve(ctx, n, r)
+func (p *httpProbe) exchange(ctx context.Context, n Net, x *exchange, ask request, r *reading) (answer, error) {
+	addr, err := p.resolve(ctx, n, ask)
 	if err != nil {
-		return answer{}, x.failed("address of "+r.url.Hostname(), err)
+		return answer{}, x.failed("address of "+ask.url.Hostname(), err)
 	}
 	x.peer = addr
 	c, err := dial(ctx, n, "tcp", addr)
@@ -279,24 +294,21 @@ func (p *httpProbe) exchange(ctx context.Context, n Net, x *exchange, r request)
 	defer c.Close()
 	c.left = p.MaxBody + maxHeader
 	var rw net.Conn = c
-	if r.url.Scheme == "https" && !p.Proxy || p.Proxy && p.Secure {
-		if rw, err = p.secure(ctx, *x, c, r, addr); err != nil {
+	if ask.url.Scheme == "https" && !p.Proxy || p.Proxy && p.Secure {
+		if rw, err = p.secure(ctx, *x, c, ask, addr); err != nil {
 			return answer{}, err
 		}
 	}
-	if _, err := io.WriteString(rw, r.text(p.Method, p.Proxy, p.Dialect)); err != nil {
+	if _, err := io.WriteString(rw, ask.text(p.Method, p.Proxy, p.Dialect)); err != nil {
 		return answer{}, x.failed("answer", err)
 	}
-	a, err := p.read(rw)
-	if err != nil {
-		return a, x.failed("whole HTTP answer", c.why(err))
-	}
-	return a, nil
+	a, err := p.read(rw, r)
+	return a, x.failed(wholeAnswer, c.why(err))
 }
 
 func (p *httpProbe) secure(ctx context.Context, x exchange, c net.Conn, r request, addr string) (net.Conn, error) {
 	t := p.TLS
-	if addr == p.Addr.String() {
+	if addr == p.peer {
 		if p.tls == nil {
 			cfg, err := t.config(p.Addr.Addr().String())
 			if err != nil {
@@ -341,14 +353,24 @@ func (p *httpProbe) resolve(ctx context.Context, n Net, r request) (string, erro
 	return net.JoinHostPort(addrs[0].Unmap().String(), port), nil
 }
 
+// reading is what answers are read with. The last one's body is in it. It serves
+// one check after another.
+type reading struct {
+	in   *bufio.Reader
+	page bytes.Buffer
+	head http.Request // what ReadResponse has to know: the method
+}
+
+var readings = sync.Pool{New: func() any { return &reading{in: bufio.NewReaderSize(nil, 2048)} }}
+
+// keepPage is the largest buffer that is kept from one check to the next.
+const keepPage = 16 << 10
+
 // read takes the answer from the connection.
-func (p *httpProbe) read(c io.Reader) (answer, error) {
-	if p.in == nil {
-		p.in = bufio.NewReaderSize(c, 2048)
-	}
-	p.in.Reset(c)
-	p.head.Method = p.Method
-	resp, err := readHead(p.in, &p.head)
+func (p *httpProbe) read(c io.Reader, r *reading) (answer, error) {
+	r.in.Reset(c)
+	r.head.Method = p.Method
+	resp, err := readHead(r.in, &r.head)
 	if err != nil {
 		return answer{}, err
 	}
@@ -358,12 +380,19 @@ func (p *httpProbe) read(c io.Reader) (answer, error) {
 	}
 	// A page nobody looks at still has to come: half a page is not well.
 	keep := p.receive != nil || p.Digest != ""
-	if p.page.Cap() > keepPage {
-		p.page = bytes.Buffer{}
-	}
-	p.page.Reset()
-	a.body, a.cut, err = readBody(resp, &p.page, p.MaxBody, keep)
+	r.page.Reset()
+	a.body, a.cut, err = readBody(resp, &r.page, p.MaxBody, keep)
 	return a, err
+}
+
+func newReading() *reading { return readings.Get().(*reading) }
+
+func (r *reading) done() {
+	if r.page.Cap() > keepPage {
+		r.page = bytes.Buffer{}
+	}
+	r.in.Reset(nil)
+	readings.Put(r)
 }
 
 func (p *httpProbe) wanted(status int) bool {
@@ -486,17 +515,16 @@ func (p *httpProbe) lookAt(x exchange, a answer) error {
 			return x.wrong("the page of %s has digest %s, wanted %s", x.peer, got, strings.ToLower(p.Digest))
 		}
 	}
-	err := x.match(p.receive, a.body, fmt.Sprintf("HTTP %d, but the page", a.status), a.cut)
-	if !p.Unwanted || p.receive == nil {
-		return err
-	}
-	if err == nil {
+	found, err := p.receive.Match(a.body)
+	switch {
+	case err != nil:
+		return local(err)
+	case found && p.Unwanted && p.receive != nil:
 		return x.wrong("HTTP %d, but the page from %s holds %q: %q", a.status, x.peer, p.receive, clip(string(a.body), 80))
+	case found || p.Unwanted:
+		return nil
 	}
-	if IsLocal(err) {
-		return err
-	}
-	return nil
+	return x.mismatch(p.receive, a.body, fmt.Sprintf("HTTP %d, but the page", a.status), a.cut)
 }
 
 // match looks for an expression in what is called what.
@@ -507,6 +535,12 @@ func (x exchange) match(p *Pattern, text []byte, what string, cut bool) error {
 		return local(err)
 	case ok:
 		return nil
+	}
+	return x.mismatch(p, text, what, cut)
+}
+
+func (x exchange) mismatch(p *Pattern, text []byte, what string, cut bool) error {
+	switch {
 	case cut:
 		return x.wrong("%s from %s does not hold %q in its first %d bytes (the rest was not looked at)", what, x.peer, p, len(text))
 	case len(text) == 0:

@@ -72,6 +72,7 @@ func TestHTTPAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tt.probe.Addr = serve(t, say(tt.answer))
 			wantVerdict(t, once(tt.probe, 5*time.Second), tt.want)
+			wantVerdict(t, glanced(tt.probe, 5*time.Second), tt.want)
 		})
 	}
 }
@@ -243,8 +244,9 @@ func FuzzHTTPAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := ready.(*httpProbe)
-		a, err := p.read(bytes.NewReader(b))
+		p, r := ready.(*plainHTTP), newReading()
+		defer r.done()
+		a, err := p.read(bytes.NewReader(b), r)
 		if err != nil {
 			return
 		}

@@ -51,6 +51,9 @@ func ParsePattern(src string) (*Pattern, error) {
 	return &Pattern{src: src, back: back}, nil
 }
 
+// slow tells whether a match may take long.
+func (p *Pattern) slow() bool { return p != nil && p.linear == nil }
+
 func (p *Pattern) String() string {
 	if p == nil {
 		return ""

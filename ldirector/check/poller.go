@@ -30,6 +30,7 @@ type poller struct {
 	file    *os.File
 	mu      sync.Mutex
 	watched map[int32]watcher
+	piece   [maxGlance]byte // what is read by the goroutine of dispatch
 }
 
 // watcher is told the events of one descriptor.
@@ -91,8 +92,8 @@ func (p *poller) wake(events []unix.EpollEvent) {
 func (p *poller) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	c := &rawConn{p: p, remote: addr}
 	c.cond.L = &c.mu
-	err := c.open()
-	if err == nil {
+	var err error
+	if c.fd, err = openTCP(addr); err == nil {
 		err = c.connect(ctx)
 	}
 	if err != nil {
@@ -123,31 +124,50 @@ const (
 	endEvents   = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 )
 
-func (c *rawConn) open() error {
+// openTCP is a socket for a connection to addr, -1 when there is none.
+func openTCP(addr netip.AddrPort) (int, error) {
 	family := unix.AF_INET
-	if c.remote.Addr().Is6() {
+	if addr.Addr().Is6() {
 		family = unix.AF_INET6
 	}
 	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errno != 0 {
-		c.fd = -1
-		return os.NewSyscallError("socket", errno)
+		return -1, os.NewSyscallError("socket", errno)
 	}
-	c.fd = int(fd)
+	return int(fd), nil
+}
+
+// connectTCP begins to connect; mostly that is EINPROGRESS.
+func connectTCP(fd int, addr netip.AddrPort) error {
+	var sa unix.RawSockaddrInet6 // has room for either
+	size := rawSockaddr(&sa, addr)
+	if _, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(size)); errno != 0 {
+		return errno
+	}
 	return nil
 }
 
-func (c *rawConn) connect(ctx context.Context) error {
-	sa, size := rawSockaddr(c.remote)
-	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(c.fd), uintptr(sa), uintptr(size))
-	if errno != 0 && errno != unix.EINPROGRESS {
-		return os.NewSyscallError("connect", errno)
-	}
-	if err := c.watch(); err != nil {
-		return err
+// socketError is why a connection did not come about.
+func socketError(fd int) error {
+	var n int32
+	size := uint32(unsafe.Sizeof(n))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR, uintptr(unsafe.Pointer(&n)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno == 0 {
+		errno = syscall.Errno(n)
 	}
 	if errno == 0 {
 		return nil
+	}
+	return os.NewSyscallError("connect", errno)
+}
+
+func (c *rawConn) connect(ctx context.Context) error {
+	err := connectTCP(c.fd, c.remote)
+	if err != nil && err != unix.EINPROGRESS {
+		return os.NewSyscallError("connect", err)
+	}
+	if failed := c.p.watch(c.fd, c); failed != nil || err == nil {
+		return failed
 	}
 	stop := context.AfterFunc(ctx, c.expire)
 	defer stop()
@@ -159,38 +179,46 @@ func (c *rawConn) connect(ctx context.Context) error {
 	if c.seen&unix.EPOLLERR == 0 {
 		return nil
 	}
-	n, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && n != 0 {
-		err = syscall.Errno(n)
-	}
-	return os.NewSyscallError("connect", err)
+	return socketError(c.fd)
 }
 
-// watch asks for all events, once each (edge-triggered): one call serves the
-// whole life of the connection.
-func (c *rawConn) watch() error {
-	c.p.mu.Lock()
-	c.p.watched[int32(c.fd)] = c
-	c.p.mu.Unlock()
-	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(c.fd)}
-	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.p.epoll), unix.EPOLL_CTL_ADD, uintptr(c.fd), uintptr(unsafe.Pointer(&e)), 0, 0)
+// watch asks for all events of a socket, once each (edge-triggered): one call
+// serves the whole life of a connection.
+func (p *poller) watch(fd int, w watcher) error {
+	p.rewatch(fd, w)
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(fd)}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.epoll), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&e)), 0, 0)
 	if errno != 0 {
 		return os.NewSyscallError("epoll_ctl", errno)
 	}
 	return nil
 }
 
-// rawSockaddr is an address as the kernel has it.
-func rawSockaddr(a netip.AddrPort) (unsafe.Pointer, int) {
+// rewatch lets another watcher hear of a socket that is watched.
+func (p *poller) rewatch(fd int, w watcher) {
+	p.mu.Lock()
+	p.watched[int32(fd)] = w
+	p.mu.Unlock()
+}
+
+// forget is called before a socket is closed, which takes it out of the epoll.
+func (p *poller) forget(fd int) {
+	p.mu.Lock()
+	delete(p.watched, int32(fd))
+	p.mu.Unlock()
+}
+
+// rawSockaddr writes an address as the kernel has it, and returns its size.
+func rawSockaddr(to *unix.RawSockaddrInet6, a netip.AddrPort) int {
 	var order [2]byte
 	binary.BigEndian.PutUint16(order[:], a.Port())
 	port := binary.NativeEndian.Uint16(order[:])
 	if a.Addr().Is4() {
-		sa := &unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: a.Addr().As4()}
-		return unsafe.Pointer(sa), unix.SizeofSockaddrInet4
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(to)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: a.Addr().As4()}
+		return unix.SizeofSockaddrInet4
 	}
-	sa := &unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: a.Addr().As16(), Scope_id: zoneID(a.Addr().Zone())}
-	return unsafe.Pointer(sa), unix.SizeofSockaddrInet6
+	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: a.Addr().As16(), Scope_id: zoneID(a.Addr().Zone())}
+	return unix.SizeofSockaddrInet6
 }
 
 // happened takes in events.
@@ -259,7 +287,7 @@ func (c *rawConn) Write(b []byte) (done int, err error) {
 		if err := c.usable(); err != nil {
 			return done, c.opError("write", err)
 		}
-		n, errno := c.send(b[done:])
+		n, errno := sendRaw(c.fd, b[done:])
 		switch {
 		case errno == unix.EAGAIN:
 			c.seen &^= unix.EPOLLOUT
@@ -275,9 +303,9 @@ func (c *rawConn) Write(b []byte) (done int, err error) {
 	return done, nil
 }
 
-// send never raises SIGPIPE: that would be a matter of luck outside package net.
-func (c *rawConn) send(b []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
+// sendRaw never raises SIGPIPE: that would be a matter of luck outside package net.
+func sendRaw(fd int, b []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -306,9 +334,7 @@ func (c *rawConn) Close() error {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.p.mu.Lock()
-	delete(c.p.watched, int32(c.fd))
-	c.p.mu.Unlock()
+	c.p.forget(c.fd)
 	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 	c.fd = -1
 	c.cond.Broadcast()

@@ -61,10 +61,11 @@ func descriptors() int {
 }
 
 // Runner keeps a set of checks going. One goroutine, [Runner.Run], owns all
-// state; each check that is under way has a goroutine to itself, which tells the
-// owner what it found.
+// state; each check that is under way, and needs more than a glance, has a
+// goroutine to itself, which tells the owner what it found.
 type Runner struct {
 	net     Net
+	poll    *poller // nil where there are no glances
 	opt     Options
 	results chan Result
 	done    chan finished
@@ -96,7 +97,7 @@ type Runner struct {
 // for anything to happen.
 func NewRunner(n Net, o Options) *Runner {
 	o = o.withDefaults()
-	return &Runner{
+	r := &Runner{
 		net: n, opt: o,
 		results: make(chan Result, 64),
 		done:    make(chan finished, 64),
@@ -105,6 +106,10 @@ func NewRunner(n Net, o Options) *Runner {
 		history: make(map[string]*ring),
 		entries: make(map[string]*entry),
 	}
+	if h, ok := n.(Host); ok && h.Control == nil {
+		r.poll = h.poll
+	}
+	return r
 }
 
 // Results is where every answer comes out, those of one ID in order. A slow
@@ -140,7 +145,8 @@ func (r *Runner) History(id string) []Result {
 // entry is one check of the set.
 type entry struct {
 	spec   Spec
-	probe  Probe // prepared; nil until the first check could prepare it
+	probe  Probe   // prepared; nil until the first check could prepare it
+	glance *glance // of probe, when it is a glancer
 	streak Streak
 	beat   time.Time // when the rhythm has the next start
 	next   time.Time // when it really starts: at the beat, or sooner; when under way, when its time is over
@@ -196,6 +202,11 @@ func (r *Runner) Run(ctx context.Context) {
 			clock.set(d.Sub(now))
 		}
 		now = r.wait(ctx, clock.rings(), now)
+	}
+	for _, e := range r.entries {
+		if e.state == running {
+			e.cancel(context.Canceled)
+		}
 	}
 	for r.running > 0 {
 		<-r.done
@@ -306,7 +317,7 @@ func (r *Runner) put(now time.Time, s Spec) {
 		r.begin(now, e, s)
 	case e.gone:
 		// It was removed and is wanted again before its last check has ended.
-		e.gone, e.probe, e.unfair = false, nil, 0
+		e.gone, e.probe, e.glance, e.unfair = false, nil, nil, 0
 		r.begin(now, e, s)
 	case !reflect.DeepEqual(e.spec, s):
 		r.change(now, e, s)
@@ -338,7 +349,7 @@ func (r *Runner) change(now time.Time, e *entry, s Spec) {
 	if reflect.DeepEqual(old.Probe, s.Probe) {
 		return
 	}
-	e.probe = nil
+	e.probe, e.glance = nil, nil
 	if e.state == queued && runsProgram(old.Probe) != runsProgram(s.Probe) {
 		r.unqueue(e)
 	}
@@ -472,14 +483,57 @@ func (r *Runner) start(now time.Time, e *entry) {
 	// shift those that follow.
 	e.beat = beatAfter(e.beat, e.spec.Interval, now)
 	e.heavy = runsProgram(e.spec.Probe)
-	ctx, cancel := context.WithCancelCause(r.base)
-	e.cancel, e.next = cancel, now.Add(e.spec.Timeout)
+	e.next = now.Add(e.spec.Timeout)
 	heap.Push(&r.agenda, e)
+	if r.glances(e) {
+		r.look(now, e)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.base)
+	e.cancel = cancel
 	t := task{patience{ctx, e.spec.Timeout, e.next}, now, e, e.spec.Probe, e.probe}
 	select {
 	case r.tasks <- t:
 	default: // nobody is idle
 		go r.work(t)
+	}
+}
+
+// glances tells whether a glance is what this check begins with.
+func (r *Runner) glances(e *entry) bool {
+	if r.poll == nil || e.glance != nil {
+		return e.glance != nil
+	}
+	if e.probe == nil && readyAtOnce(e.spec.Probe) {
+		if p, err := prepare(e.spec.Probe); err == nil { // else the check will say why not
+			e.probe = p
+		}
+	}
+	p, ok := e.probe.(glancer)
+	if ok {
+		e.glance = newGlance(r.poll, r.net, p, func(when time.Time, out Outcome) {
+			r.done <- finished{e: e, probe: p, when: when, out: out}
+		})
+	}
+	return ok
+}
+
+// readyAtOnce tells the probes whose preparation is no work.
+func readyAtOnce(p Probe) bool {
+	switch p := p.(type) {
+	case Connect:
+		return true
+	case HTTP:
+		return !p.Secure
+	}
+	return false
+}
+
+// look starts a glance.
+func (r *Runner) look(now time.Time, e *entry) {
+	e.cancel = e.glance.cancel
+	if out, over := e.glance.start(r.base, now, e.spec.Timeout); over {
+		r.finish(now, finished{e: e, probe: e.probe, when: now, out: out})
 	}
 }
 
@@ -528,7 +582,6 @@ func (r *Runner) make(t task) finished {
 	if f.out.Err == nil {
 		f.out = r.examine(t.ctx, f.probe)
 	}
-	f.took = time.Since(f.when)
 	return f
 }
 
@@ -536,17 +589,21 @@ func (r *Runner) make(t task) finished {
 // and read what a stranger sends: a panic there is a failed check of ours with
 // the place in its words, not the end of every other check.
 func (r *Runner) examine(ctx context.Context, p Probe) (out Outcome) {
-	defer func() {
-		if v := recover(); v != nil {
-			out = Outcome{Err: local(fmt.Errorf("defect in the check: %v\n%s", v, debug.Stack()))}
-		}
-	}()
+	defer recovered(&out, new(bool))
 	return examine(ctx, p, r.net)
+}
+
+// recovered, deferred, makes a panic the outcome of the check.
+func recovered(out *Outcome, enough *bool) {
+	if v := recover(); v != nil {
+		*out, *enough = Outcome{Err: local(fmt.Errorf("defect in the check: %v\n%s", v, debug.Stack()))}, true
+	}
 }
 
 // finish takes in what a check found.
 func (r *Runner) finish(now time.Time, f finished) {
 	e := f.e
+	f.took = now.Sub(f.when)
 	e.cancel(context.Canceled)
 	r.unschedule(e)
 	e.state, e.cancel = idle, nil

@@ -32,21 +32,33 @@ func (s *schedule) Pop() any {
 	return e
 }
 
-// fifo is a queue of due checks.
-type fifo struct{ waiting []*entry }
+// fifo is a queue of checks. Its array is used again and again.
+type fifo struct {
+	all  []*entry
+	head int // those before it are gone
+}
 
-func (q *fifo) empty() bool   { return len(q.waiting) == 0 }
-func (q *fifo) push(e *entry) { q.waiting = append(q.waiting, e) }
+func (q *fifo) empty() bool   { return q.head == len(q.all) }
+func (q *fifo) first() *entry { return q.all[q.head] }
+
+func (q *fifo) push(e *entry) {
+	if q.head > len(q.all)/2 {
+		q.all = slices.Delete(q.all, 0, q.head)
+		q.head = 0
+	}
+	q.all = append(q.all, e)
+}
 
 func (q *fifo) pop() *entry {
-	e := q.waiting[0]
-	q.waiting[0] = nil
-	q.waiting = q.waiting[1:]
+	e := q.all[q.head]
+	q.all[q.head] = nil
+	q.head++
 	return e
 }
 
 func (q *fifo) drop(e *entry) {
-	q.waiting = slices.DeleteFunc(q.waiting, func(w *entry) bool { return w == e })
+	q.all = slices.DeleteFunc(slices.Delete(q.all, 0, q.head), func(w *entry) bool { return w == e })
+	q.head = 0
 }
 
 // ring is the last results of one check. A nil ring is empty and stays so.
@@ -91,7 +103,7 @@ func (o *outbox) peek() Result {
 	if o.line.empty() {
 		return Result{}
 	}
-	e := o.line.waiting[0]
+	e := o.line.first()
 	res := e.unseen[0]
 	res.Skipped = e.losses
 	return res
@@ -100,12 +112,10 @@ func (o *outbox) peek() Result {
 func (o *outbox) pop() {
 	e := o.line.pop()
 	e.losses = 0
-	e.unseen = e.unseen[1:]
+	e.unseen = slices.Delete(e.unseen, 0, 1) // of a few, mostly one
 	if len(e.unseen) > 0 {
 		o.line.push(e)
-		return
 	}
-	e.unseen = nil
 }
 
 // push adds a result. A waiting one that changed nothing gives way to it; when

@@ -316,16 +316,22 @@ func TestBadServers(t *testing.T) {
 				b.reason = "" // it begins with 2, which is all that is asked
 			}
 			p := s.probe(serve(t, b.script))
-			for _, n := range []Host{polled, {}} {
-				all.Go(func() { badServer(t, n, s.name+", "+name, p, patience, b.reason) })
+			for way, ask := range ways {
+				all.Go(func() { badServer(t, ask, s.name+", "+name+", "+way, p, patience, b.reason) })
 			}
 		}
 	}
 }
 
-func badServer(t *testing.T, n Net, name string, p Probe, patience time.Duration, want string) {
+// ways are those in which a probe can be asked.
+var ways = map[string]func(Probe, time.Duration) error{
+	"poller": once, "glance": glanced,
+	"net": func(p Probe, timeout time.Duration) error { return onceOn(Host{}, p, timeout) },
+}
+
+func badServer(t *testing.T, ask func(Probe, time.Duration) error, name string, p Probe, patience time.Duration, want string) {
 	start := time.Now()
-	err := onceOn(n, p, patience)
+	err := ask(p, patience)
 	if d := time.Since(start); d > patience+5*time.Second {
 		t.Errorf("%s: took %v with a timeout of %v", name, d, patience)
 	}
@@ -350,12 +356,13 @@ func TestGoodServers(t *testing.T) {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
-			wantVerdict(t, once(s.probe(serve(t, s.well)), 3*time.Second), "")
-			wantVerdict(t, onceOn(Host{}, s.probe(serve(t, s.well)), 3*time.Second), "")
-			var total atomic.Int64
-			wantVerdict(t, once(s.probe(serve(t, func(c net.Conn) { s.well(&choppy{Conn: c, sent: &total}) })), 3*time.Second), "")
-			if total.Load() == 0 {
-				t.Fatal("the server said nothing")
+			for _, ask := range ways {
+				wantVerdict(t, ask(s.probe(serve(t, s.well)), 3*time.Second), "")
+				var total atomic.Int64
+				wantVerdict(t, ask(s.probe(serve(t, func(c net.Conn) { s.well(&choppy{Conn: c, sent: &total}) })), 3*time.Second), "")
+				if total.Load() == 0 {
+					t.Fatal("the server said nothing")
+				}
 			}
 		})
 	}
@@ -403,21 +410,27 @@ func TestHalfAnswers(t *testing.T) {
 				continue
 			}
 			for _, most := range tt.most {
-				t.Run(tt.name, func(t *testing.T) {
-					t.Parallel()
-					addr := serve(t, func(c net.Conn) {
-						var sent atomic.Int64
-						s.well(&cut{choppy{Conn: c, sent: &sent, most: most}})
+				for way, ask := range ways {
+					t.Run(tt.name+" "+way, func(t *testing.T) {
+						t.Parallel()
+						halfAnswer(t, ask, s, most)
 					})
-					err := once(s.probe(addr), 2*time.Second)
-					if err == nil {
-						t.Errorf("well after %d bytes", most)
-					} else if IsLocal(err) || strings.Contains(err.Error(), "within") {
-						t.Errorf("after %d bytes: %v", most, err)
-					}
-				})
+				}
 			}
 		}
+	}
+}
+
+func halfAnswer(t *testing.T, ask func(Probe, time.Duration) error, s stream, most int64) {
+	addr := serve(t, func(c net.Conn) {
+		var sent atomic.Int64
+		s.well(&cut{choppy{Conn: c, sent: &sent, most: most}})
+	})
+	err := ask(s.probe(addr), 2*time.Second)
+	if err == nil {
+		t.Errorf("well after %d bytes", most)
+	} else if IsLocal(err) || strings.Contains(err.Error(), "within") {
+		t.Errorf("after %d bytes: %v", most, err)
 	}
 }
 

@@ -177,8 +177,13 @@ func (p *pair) startPeer() {
 
 func (p *pair) start() {
 	p.t.Helper()
-	p.member.Transport = open(p.t, p.ours, Options{Link: "eth0", IPv6: p.kind.vip.Addr().Is6()})
+	poll, err := NewPoll()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.member.Transport = open(p.t, p.ours, Options{Link: "eth0", IPv6: p.kind.vip.Addr().Is6(), Poll: poll})
 	p.speaker = vrrp.NewSpeaker()
+	p.speaker.Waiter = poll
 	begin := time.Now()
 	p.speaker.Report = func(r vrrp.Report) {
 		p.mu.Lock()

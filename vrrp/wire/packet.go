@@ -37,14 +37,23 @@ func send6(fd int, a *vrrp.Advert, index int) error {
 	if a.Dst.IsLinkLocalUnicast() || a.Dst.IsLinkLocalMulticast() {
 		to.ZoneId = uint32(index)
 	}
-	_, err := unix.SendmsgN(fd, a.Append(nil), unix.PktInfo6(&info), to, unix.MSG_DONTWAIT)
+	_, err := unix.SendmsgN(fd, a.Append(nil), append(unix.PktInfo6(&info), hopLimit6(a.TTL)...), to, unix.MSG_DONTWAIT)
 	return err
+}
+
+// hopLimit6 is a control message with the hop limit.
+func hopLimit6(ttl uint8) []byte {
+	b := make([]byte, unix.CmsgSpace(4))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT
+	h.SetLen(unix.CmsgLen(4))
+	binary.NativeEndian.PutUint32(b[unix.CmsgLen(0):], uint32(ttl))
+	return b
 }
 
 // read waits for packets until the socket is closed.
 func (s *Socket) read() {
-	defer close(s.done)
-	defer close(s.ch)
+	defer s.finish()
 	for {
 		raw, _ := s.current()
 		if raw == nil {
@@ -55,22 +64,31 @@ func (s *Socket) read() {
 	}
 }
 
+// finish is the end of the channel.
+func (s *Socket) finish() {
+	s.rx.Lock()
+	defer s.rx.Unlock()
+	s.end = true
+	close(s.ch)
+	close(s.done)
+}
+
 // readAll takes what is in the socket, but not more than drainMax packets.
 func (s *Socket) readAll(fd int) int {
 	s.rx.Lock()
 	defer s.rx.Unlock()
+	if s.end {
+		return 0
+	}
 	for n := range drainMax {
 		got, oobn, _, from, err := unix.Recvmsg(fd, s.buf[:], s.oob[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			if n == 0 && !errors.Is(err, unix.EAGAIN) {
-				return 1 // an error of the socket, ENETDOWN for example: reading takes it away
-			}
+		switch {
+		case err == nil:
+			s.packet(got, oobn, from)
+		case errors.Is(err, unix.EAGAIN):
 			return n
+		default: // EINTR; or one of the socket, ENETDOWN for example: reading takes it away, and there may be packets behind it
 		}
-		s.packet(got, oobn, from)
 	}
 	return drainMax
 }

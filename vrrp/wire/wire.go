@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -26,6 +27,9 @@ import (
 type Options struct {
 	Link string // interface; empty is any, for unicast only
 	IPv6 bool
+	// Poll is what the owner of the socket waits with. Adverts come into the channel
+	// only by Drain then. nil: they come by themselves.
+	Poll *Poll
 }
 
 // Socket is a [vrrp.Transport]. Its methods may be called by several goroutines.
@@ -36,6 +40,7 @@ type Socket struct {
 	ns   *os.File      // the network namespace it was opened in
 
 	rx  sync.Mutex // reading, and what it needs
+	end bool       // the channel is closed
 	buf [4200]byte // an advert of 255 IPv6 addresses has 4088
 	oob [128]byte
 	dec [256]*vrrp.Decoder // by VRID: each remembers its master
@@ -45,6 +50,7 @@ type Socket struct {
 	raw    syscall.RawConn
 	index  int // of the interface
 	vrids  []uint8
+	groups []netip.Addr // joined
 	closed bool
 	strays uint64
 }
@@ -54,6 +60,7 @@ var (
 	_ vrrp.Drainer   = (*Socket)(nil)
 	_ vrrp.Filterer  = (*Socket)(nil)
 	_ vrrp.Refresher = (*Socket)(nil)
+	_ vrrp.Joiner    = (*Socket)(nil)
 )
 
 const (
@@ -79,10 +86,15 @@ func Open(o Options) (*Socket, error) {
 	}
 	s := &Socket{opt: o, ns: ns, ch: make(chan vrrp.Advert, Depth), done: make(chan struct{})}
 	if err := s.open(); err != nil {
+		if s.file != nil {
+			s.file.Close()
+		}
 		ns.Close()
 		return nil, err
 	}
-	go s.read()
+	if o.Poll == nil {
+		go s.read()
+	}
 	return s, nil
 }
 
@@ -103,12 +115,79 @@ func (s *Socket) open() error {
 	if s.closed {
 		return file.Close()
 	}
-	old := s.file
-	s.file, s.raw, s.index = file, raw, index
+	old, groups := s.file, s.groups
+	s.file, s.raw, s.index, s.groups = file, raw, index, nil
 	if old != nil {
 		old.Close() // wakes the reader, which goes on with the new one
+	} else {
+		groups = []netip.Addr{usual(s.opt.IPv6)}
 	}
-	return s.attach()
+	return errors.Join(s.join(groups), s.attach())
+}
+
+// usual is the group that adverts go to when nobody says otherwise.
+func usual(ipv6 bool) netip.Addr {
+	if ipv6 {
+		return vrrp.GroupIPv6
+	}
+	return vrrp.GroupIPv4
+}
+
+// Join makes the socket hear these multicast groups, and no others.
+func (s *Socket) Join(groups []netip.Addr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return s.join(groups)
+}
+
+// join needs the lock. A group that cannot be joined is tried again by the next
+// call.
+func (s *Socket) join(groups []netip.Addr) error {
+	if s.index == 0 {
+		return nil // a socket of no interface is for unicast
+	}
+	var errs []error
+	change := func(g netip.Addr, do func(int, netip.Addr, int) error, verb string) bool {
+		var err error
+		if ctl := s.raw.Control(func(fd uintptr) { err = do(int(fd), g, s.index) }); ctl != nil {
+			err = ctl
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("vrrp socket on %s: %s group %v: %w", s.opt.Link, verb, g, err))
+		}
+		return err == nil
+	}
+	var joined []netip.Addr
+	for _, g := range s.groups {
+		if slices.Contains(groups, g) || !change(g, leaveGroup, "leave") {
+			joined = append(joined, g)
+		}
+	}
+	for _, g := range groups {
+		if !slices.Contains(joined, g) && change(g, joinGroup, "join") {
+			joined = append(joined, g)
+		}
+	}
+	s.groups = joined
+	return errors.Join(errs...)
+}
+
+func joinGroup(fd int, g netip.Addr, index int) error {
+	return membership(fd, g, index, unix.IP_ADD_MEMBERSHIP, unix.IPV6_JOIN_GROUP)
+}
+
+func leaveGroup(fd int, g netip.Addr, index int) error {
+	return membership(fd, g, index, unix.IP_DROP_MEMBERSHIP, unix.IPV6_LEAVE_GROUP)
+}
+
+func membership(fd int, g netip.Addr, index, name4, name6 int) error {
+	if g.Is4() {
+		return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, name4, &unix.IPMreqn{Multiaddr: g.As4(), Ifindex: int32(index)})
+	}
+	return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, name6, &unix.IPv6Mreq{Multiaddr: g.As16(), Interface: uint32(index)})
 }
 
 func (s *Socket) dial() (index, fd int, err error) {
@@ -121,11 +200,18 @@ func (s *Socket) dial() (index, fd int, err error) {
 	if s.opt.IPv6 {
 		family = unix.AF_INET6
 	}
-	fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, vrrp.Protocol)
-	if err != nil {
+	kind := unix.SOCK_RAW | unix.SOCK_CLOEXEC
+	if s.opt.Poll == nil {
+		kind |= unix.SOCK_NONBLOCK // has Go's own poller wait for it
+	}
+	if fd, err = unix.Socket(family, kind, vrrp.Protocol); err != nil {
 		return 0, 0, err
 	}
-	if err := setUp(fd, s.opt, index); err != nil {
+	err = setUp(fd, s.opt, index)
+	if err == nil && s.opt.Poll != nil {
+		err = s.opt.Poll.add(fd)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return 0, 0, err
 	}
@@ -193,11 +279,7 @@ func setUp4(fd, index int) error {
 	if err != nil || index == 0 {
 		return err
 	}
-	group := &unix.IPMreqn{Multiaddr: vrrp.GroupIPv4.As4(), Ifindex: int32(index)}
-	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, group); err != nil {
-		return fmt.Errorf("join %v: %w", vrrp.GroupIPv4, err)
-	}
-	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, group)
+	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(index)})
 }
 
 func setUp6(fd, index int) error {
@@ -212,14 +294,7 @@ func setUp6(fd, index int) error {
 	if err != nil || index == 0 {
 		return err
 	}
-	if err := set(fd, option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index}); err != nil {
-		return err
-	}
-	group := &unix.IPv6Mreq{Multiaddr: vrrp.GroupIPv6.As16(), Interface: uint32(index)}
-	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, group); err != nil {
-		return fmt.Errorf("join %v: %w", vrrp.GroupIPv6, err)
-	}
-	return nil
+	return set(fd, option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index})
 }
 
 // Filter has the kernel drop what is not for these virtual routers.
@@ -376,6 +451,9 @@ func (s *Socket) Close() error {
 	s.closed = true
 	err := s.file.Close()
 	s.mu.Unlock()
+	if s.opt.Poll != nil {
+		s.finish()
+	}
 	<-s.done
 	return errors.Join(err, s.ns.Close())
 }

@@ -76,7 +76,7 @@ func TestAdvertsArrive(t *testing.T) {
 		t.Errorf("IPv4 source %v", a)
 	}
 	for _, ipv6 := range []bool{false, true} {
-		tx, rx := open(t, one, Options{"eth0", ipv6}), open(t, two, Options{"eth0", ipv6})
+		tx, rx := open(t, one, Options{Link: "eth0", IPv6: ipv6}), open(t, two, Options{Link: "eth0", IPv6: ipv6})
 		from, to, group := sourceOf(t, one, ipv6), sourceOf(t, two, ipv6), vrrp.GroupIPv4
 		versions := []uint8{2, 3}
 		if ipv6 {
@@ -174,6 +174,73 @@ func TestLinkGoesAndComes(t *testing.T) {
 	}
 	one.Nic("eth0", lan, "10.0.0.11/24")
 	passes("sender's interface replaced, nobody said so")
+}
+
+// TestPoll: the one who waits is woken by what arrives, by the time, and by others.
+func TestPoll(t *testing.T) {
+	net := lab.New(t)
+	lan := net.Bridge("lan")
+	two := net.Host("r2").Nic("eth0", lan, "10.0.0.12/24")
+	tx := open(t, net.Host("r1").Nic("eth0", lan, "10.0.0.11/24"), Options{Link: "eth0"})
+	poll, err := NewPoll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rx := open(t, two, Options{Link: "eth0", Poll: poll})
+	passes := func(what string) {
+		t.Helper()
+		sending := make(chan error, 1)
+		go func() {
+			time.Sleep(50 * time.Millisecond) // usually the other one waits by then
+			sending <- tx.Send(advert(2, 51, addr("10.0.0.11"), vrrp.GroupIPv4))
+		}()
+		for end := time.Now().Add(30 * time.Second); len(rx.ch) == 0; rx.Drain() {
+			if poll.Wait(end); time.Now().After(end) {
+				t.Fatalf("%s: nobody was woken", what)
+			}
+		}
+		if err := <-sending; err != nil {
+			t.Fatal(err)
+		}
+		if a := <-rx.Recv(); a.Src != addr("10.0.0.11") {
+			t.Errorf("%s: got %+v", what, a)
+		}
+	}
+	passes("first")
+	passes("second")
+	two.Run("ip", "link", "del", "eth0")
+	two.Nic("eth0", lan, "10.0.0.12/24")
+	if err := rx.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	passes("interface replaced")
+
+	begin := time.Now()
+	for until := begin.Add(30 * time.Millisecond); time.Now().Before(until); {
+		poll.Wait(until)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("30ms took %v", took)
+	}
+	poll.Wake() // before anybody waits: it counts all the same
+	for _, late := range []time.Duration{0, 20 * time.Millisecond} {
+		time.AfterFunc(late, poll.Wake)
+		begin = time.Now()
+		if poll.Wait(begin.Add(time.Minute)); time.Since(begin) > 30*time.Second {
+			t.Error("Wake wakes nobody")
+		}
+	}
+	if err := rx.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, open := <-rx.Recv(); open {
+		t.Error("the channel of a closed socket is open")
+	}
+	rx.Drain()
+	if err := poll.Close(); err != nil {
+		t.Error(err)
+	}
+	poll.Wake()
 }
 
 // TestDrainBringsTheNewest: more than the channel holds, and nobody reads.

@@ -65,6 +65,14 @@ func TestApply(t *testing.T) {
 	c.wantNow(siteBefore)
 	c.apply(0, "/etc/after.cf")
 	c.wantNow(siteAfter)
+	// An interface that is not here says that the file is another director's. The table
+	// needs none.
+	c.director.WriteFile("/etc/after.conf", "vrrp_instance V {\ninterface nosuch0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.1.0.1 dev nosuch1\n}\n}\n"+
+		"virtual_server 10.1.0.1 80 {\nprotocol TCP\nlb_algo wlc\nlb_kind NAT\nreal_server 10.2.0.12 80 {\n}\n}\n", 0o644)
+	if out := c.apply(0, "/etc/after.conf"); !strings.Contains(out, "/etc/after.conf:1: warning: interface nosuch0: ") ||
+		!strings.Contains(out, "/etc/after.conf:5: warning: interface nosuch1: ") || !strings.Contains(out, "nothing to do") {
+		t.Errorf("for an interface that is not here it says\n%s", out)
+	}
 	c.apply(0, "--prune", "/etc/after.cf")
 	c.wantNow(strings.TrimSuffix(siteAfter, "-A -u 10.1.0.1:53 -s rr\n"))
 }

@@ -19,20 +19,30 @@ const patience = 2 * time.Minute
 
 const vip = "10.1.0.100"
 
-// pair is two directors and a client on one network.
+// spacing is the time between two requests of a client.
+const spacing = 5 * time.Millisecond
+
+// pair is two directors and a client on one network, and what they balance.
 type pair struct {
 	*testing.T
-	client *lab.Host
-	d      [2]*lab.Host
-	run    [2]*lab.Process
+	client  *lab.Host
+	d       [2]*lab.Host
+	run     [2]*lab.Process
+	servers []*lab.Host
 }
 
-func newPair(t *testing.T) *pair {
+func newPair(t *testing.T) *pair { return pairWith(t, 0) }
+
+// pairWith is a pair with so many real servers.
+func pairWith(t *testing.T, servers int) *pair {
 	n := lab.New(t)
 	lan := n.Bridge("lan")
 	p := &pair{T: t, client: n.Host("client").Nic("eth0", lan, "10.1.0.9/24")}
 	for i := range p.d {
 		p.d[i] = n.Host(fmt.Sprintf("d%d", i+1)).Nic("eth0", lan, fmt.Sprintf("10.1.0.%d/24", i+1))
+	}
+	for i := range servers {
+		p.servers = append(p.servers, n.Host(fmt.Sprintf("web%d", i+1)).Nic("eth0", lan, fmt.Sprintf("10.1.0.%d/24", 21+i)))
 	}
 	t.Cleanup(func() {
 		for i, r := range p.run {
@@ -151,22 +161,22 @@ func (p *pair) smooth(what string, do, undo func()) {
 	p.Helper()
 	const tries = 3
 	for try := 1; ; try++ {
-		c := ping(p.T, p.client, vip)
+		c := p.client.Ping(vip, spacing)
 		lab.Eventually(p, patience, func() error {
-			if !c.alive() {
-				return fmt.Errorf("%s: nobody answers at %s", what, vip)
+			if err := c.Alive(); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
 			}
 			return nil
 		})
 		do()
 		time.Sleep(500 * time.Millisecond)
-		lost, gap := c.end()
-		p.Logf("%s: %d packets lost, longest gap %v", what, lost, gap.Round(time.Millisecond))
-		if lost == 0 {
+		felt := c.End()
+		p.Logf("%s: %v", what, felt)
+		if felt.Packets == 0 {
 			return
 		}
 		if try == tries {
-			p.Fatalf("%s: %d packets of a client were lost, the third time", what, lost)
+			p.Fatalf("%s: %d packets of a client were lost, the third time", what, felt.Packets)
 		}
 		undo()
 	}

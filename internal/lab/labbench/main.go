@@ -4,6 +4,9 @@
 //	labbench [-bin DIR] ipvsadm    tables, in one boot of the lab
 //	labbench [-bin DIR] checks     checks and reloads, in one boot of the lab
 //	labbench [-bin DIR] watching   a thousand servers, on this machine itself
+//	labbench [-bin DIR] vrrp       fail-over, in one boot of the lab, and where
+//	                               root's kernel is one, without a guest
+//	labbench [-bin DIR] soak       a cluster that everything happens to, for an hour; SOAK=10m shortens it
 //
 // Its exit status is 1 when a target was missed.
 //
@@ -21,6 +24,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -33,16 +38,31 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each side restores and lists a large table")
 	oneOffs := flag.Int("one-offs", 60, "how often each side adds and deletes one service")
 	peer := flag.String("peer", "ipvsadm", "the `program` to compare with")
+	b := bench{intervals: []time.Duration{time.Second, 100 * time.Millisecond, 10 * time.Millisecond}}
+	flag.IntVar(&b.reps, "reps", 5, "vrrp: how often each side fails in each way")
+	flag.IntVar(&b.busy, "busy", 2, "vrrp: `programs` a processor that keep the machine busy in the last series; 0 is no such series")
+	flag.DurationVar(&b.manyFor, "many-for", time.Minute, "vrrp: how long 200 instances are listened to")
+	flag.BoolVar(&b.verbose, "v", false, "vrrp: print each figure")
+	flag.Func("intervals", "vrrp: `seconds` of advert_int, with commas between them; empty is no fail-over", b.setIntervals)
 	flag.Parse()
-	b := bench{rounds: *rounds, oneOffs: *oneOffs}
-	measure := map[string]func() error{"ipvsadm": b.all, "checks": b.checks, "watching": b.watching}[flag.Arg(0)]
-	if measure == nil {
-		fail(errors.New("what is to be measured? ipvsadm, checks or watching"))
+	b.rounds, b.oneOffs = *rounds, *oneOffs
+	none := func() error { return nil }
+	measure, enter := b.all, lab.Enter
+	switch flag.Arg(0) {
+	case "ipvsadm":
+	case "checks":
+		measure = b.checks
+	case "watching":
+		measure, enter = b.watching, none
+	case "vrrp":
+		measure, enter = b.failover, lab.EnterNetwork
+	case "soak":
+		measure = b.soak
+	default:
+		fail(errors.New("what is to be measured? ipvsadm, checks, watching, vrrp or soak"))
 	}
-	if flag.Arg(0) != "watching" {
-		if err := lab.Enter(); err != nil {
-			fail(err)
-		}
+	if err := enter(); err != nil {
+		fail(err)
 	}
 	if err := b.prepare(*bin, *peer); err != nil {
 		fail(err)
@@ -77,8 +97,27 @@ type bench struct {
 	rounds, oneOffs   int
 	lvsctl, peer, nop []string
 	offline           string // lvsctl-unplugged
-	dir               string
+	keepalived        string
+	dir, bin          string
 	rows              []row
+
+	reps      int // of each kind of fail-over
+	busy      int // programs a processor
+	manyFor   time.Duration
+	intervals []time.Duration
+	verbose   bool
+}
+
+func (b *bench) setIntervals(list string) error {
+	b.intervals = nil
+	for _, s := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+		seconds, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return err
+		}
+		b.intervals = append(b.intervals, time.Duration(seconds*float64(time.Second)))
+	}
+	return nil
 }
 
 func (b *bench) prepare(bin, peer string) error {
@@ -86,11 +125,15 @@ func (b *bench) prepare(bin, peer string) error {
 	if err != nil {
 		return err
 	}
+	b.bin = abs
 	b.lvsctl = []string{filepath.Join(abs, "lvsctl"), "ipvsadm"}
 	b.nop = []string{filepath.Join(abs, "empty")}
 	b.offline = filepath.Join(abs, "lvsctl-unplugged")
 	if b.peer, err = lookPath(peer); err != nil {
 		return err
+	}
+	if path, err := exec.LookPath("keepalived"); err == nil {
+		b.keepalived = path
 	}
 	b.dir, err = os.MkdirTemp("", "labbench-")
 	return err

@@ -1,0 +1,317 @@
+package soak
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// act makes an event happen. What it returns is a trouble of the event itself, such
+// as a program of ours that fails.
+func (r *run) act(e *happened) error {
+	c := r.c
+	switch e.Kind {
+	case Crash, Power, Stop, Start, Cut, Mend, Freeze, Thaw, Standby, Resume:
+		return r.actDirector(e)
+	case Refuse, Hang, Rise, CutWeb, MendWeb, Drain, Undrain, KillKeep, StopKeep, StartKeep:
+		return r.actServer(e)
+	case GoodServices, GoodRouters, SwapFiles, BadFile, HalfFile, WholeFile:
+		return r.actFiles(e)
+	case Hup:
+		for _, name := range all {
+			// Who has just been started may not hear of signals yet.
+			if age, lives := c.lives(name); lives && age > r.hearing() {
+				c.proc(name).Signal(syscall.SIGHUP)
+			}
+		}
+		return nil
+	case Clock:
+		return r.setClock(time.Duration(e.Arg*e.Arg-20) * time.Minute)
+	}
+	return r.actForeign(e)
+}
+
+// hearing is the age from which a daemon can be spoken with.
+func (r *run) hearing() time.Duration { return time.Duration(float64(2*time.Second) * r.slow) }
+
+// patient is the time that a daemon has to end.
+func (r *run) patient() time.Duration { return time.Duration(float64(15*time.Second) * r.slow) }
+
+func (r *run) actDirector(e *happened) error {
+	c, h := r.c, r.c.hosts[e.Host]
+	switch e.Kind {
+	case Crash:
+		return c.end(e.Host, syscall.SIGKILL, r.patient())
+	case Power:
+		r.setCut(e.Host)
+		h.Unplug("eth0")
+		return c.end(e.Host, syscall.SIGKILL, r.patient())
+	case Stop:
+		return c.end(e.Host, syscall.SIGTERM, r.patient())
+	case Start:
+		c.start(e.Host)
+	case Cut:
+		r.setCut(e.Host)
+		h.Unplug("eth0")
+	case Mend:
+		if !c.proc(e.Host).Running() {
+			// Who has lost power begins with nothing.
+			h.Run("ip", "addr", "flush", "dev", "eth0", "to", vip)
+			h.Run("ip", "addr", "flush", "dev", "eth0", "to", "10.0.0.101")
+			h.Run(c.lvsctl, "ipvsadm", "-C")
+			if err := r.addOthers(e.Host); err != nil {
+				return err
+			}
+			c.start(e.Host)
+		}
+		h.Plug("eth0")
+		r.setCut("")
+	case Freeze:
+		c.freeze(e.Host, true)
+	case Thaw:
+		c.freeze(e.Host, false)
+	case Standby, Resume:
+		return r.order(e.Host, "vrrp", string(e.Kind))
+	}
+	return nil
+}
+
+// order runs one of our commands on a host.
+func (r *run) order(name string, args ...string) error {
+	out, err := r.c.hosts[name].Try(append([]string{r.c.lvsctl}, args...)...)
+	if err != nil {
+		return fmt.Errorf("%s# lvsctl %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func (r *run) setCut(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cut = name
+}
+
+func (r *run) actServer(e *happened) error {
+	c := r.c
+	switch e.Kind {
+	case Refuse:
+		return c.servers[e.Host].die()
+	case Hang:
+		c.servers[e.Host].hang()
+	case Rise:
+		return c.servers[e.Host].rise()
+	case CutWeb:
+		c.hosts[e.Host].Unplug("eth0")
+	case MendWeb:
+		c.hosts[e.Host].Plug("eth0")
+	case Drain, Undrain:
+		verb := "drain"
+		if e.Kind == Undrain {
+			verb = "undrain"
+		}
+		return r.everyDirector(verb, addrOf[e.Host])
+	case KillKeep:
+		return c.end(e.Host, syscall.SIGKILL, r.patient())
+	case StopKeep:
+		return c.end(e.Host, syscall.SIGTERM, r.patient())
+	case StartKeep:
+		c.start(e.Host)
+	}
+	return nil
+}
+
+// everyDirector gives an order to those that can hear it.
+func (r *run) everyDirector(args ...string) error {
+	var errs []error
+	for _, name := range lbs {
+		if age, lives := r.c.lives(name); !lives || age < r.hearing() {
+			continue // its socket may not be there yet
+		}
+		errs = append(errs, r.order(name, args...))
+	}
+	return errors.Join(errs...)
+}
+
+// actFiles changes the files on all hosts, one after the other, as people do.
+func (r *run) actFiles(e *happened) error {
+	v := &r.c.variant
+	switch e.Kind {
+	case GoodServices:
+		v.services = e.Arg
+	case GoodRouters:
+		v.routers = e.Arg & 3
+	case BadFile, HalfFile:
+		return r.spoil(e)
+	}
+	return r.deliver(e.Kind == SwapFiles || e.Kind == WholeFile || e.Arg&1 == 0)
+}
+
+// deliver brings the files to all hosts: by the one link, or by a file for each that
+// takes the place of the old one.
+func (r *run) deliver(swap bool) error {
+	if swap {
+		r.c.variant.version++
+	}
+	var errs []error
+	for _, name := range all {
+		if swap {
+			errs = append(errs, r.c.layFiles(name))
+			continue
+		}
+		errs = append(errs, r.c.on(name, func() error { return replace(r.c.variant, r.timing) }))
+	}
+	return errors.Join(errs...)
+}
+
+func replace(v variant, t timing) error {
+	var errs []error
+	for name, text := range map[string]string{"ldirectord.cf": v.ldirectord(t), "keepalived.conf": v.keepalived(t)} {
+		path := folder + "/..data/" + name
+		errs = append(errs, os.WriteFile(path+"~", []byte(text), 0o644), os.Rename(path+"~", path))
+	}
+	return errors.Join(errs...)
+}
+
+// spoil makes one of the files one that nobody should take.
+func (r *run) spoil(e *happened) error {
+	v := r.c.variant
+	name, text := "ldirectord.cf", v.ldirectord(r.timing)
+	if e.Arg&1 == 1 {
+		name, text = "keepalived.conf", v.keepalived(r.timing)
+	}
+	bad := ""
+	switch {
+	case e.Kind == HalfFile:
+		// In the middle of a word, where no dialect can think that it is the end.
+		at := strings.Index(text, "virtual=") + len("virtual=10.0.")
+		if name == "keepalived.conf" {
+			at = strings.Index(text, "virtual_ipaddress {") + len("virtual_ipaddress {\n")
+		}
+		bad = text[:at]
+	case e.Arg < 2:
+		bad = strings.NewReplacer("real=10.0.0.11", "real=10.0.0.311", "interface eth0", "intreface eth0").Replace(text)
+	case e.Arg < 4:
+		bad = ""
+	default:
+		noise := rand.New(rand.NewPCG(uint64(e.Arg), 1))
+		b := make([]byte, 3000)
+		for i := range b {
+			b[i] = byte(noise.UintN(256))
+		}
+		bad = string(b)
+	}
+	var errs []error
+	for _, host := range all {
+		errs = append(errs, r.c.on(host, func() error { return os.WriteFile(folder+"/..data/"+name, []byte(bad), 0o644) }))
+	}
+	return errors.Join(errs...)
+}
+
+// active is the director that is to be master by what has happened, if it is in a
+// state to be one.
+func (r *run) active() string {
+	for _, name := range lbs {
+		if r.hurt != name {
+			return name
+		}
+	}
+	return lbs[1]
+}
+
+// actForeign does what somebody else does by hand. What is not there cannot be taken
+// away: that is no trouble.
+func (r *run) actForeign(e *happened) error {
+	c, host := r.c, r.active()
+	by := func(args ...string) {
+		out, err := c.hosts[host].Try(args...)
+		if err != nil {
+			e.note = strings.TrimSpace(out)
+			e.harmless = true
+		}
+	}
+	switch e.Kind {
+	case TakeReal:
+		by(c.lvsctl, "ipvsadm", "-d", "-t", web, "-r", addrOf[e.Host]+":80")
+		e.Event.Host = host
+	case SetWeight:
+		by(c.lvsctl, "ipvsadm", "-e", "-t", web, "-r", addrOf[e.Host]+":80", "-g", "-w", "0")
+		e.Event.Host = host
+	case TakeService:
+		by(c.lvsctl, "ipvsadm", "-D", "-t", web)
+	case AddForeign:
+		return r.addMore(host, e.Arg)
+	case ClearTable:
+		r.mu.Lock()
+		r.othersFrom = time.Now().Add(time.Hour)
+		r.mu.Unlock()
+		by(c.lvsctl, "ipvsadm", "-C")
+		err := r.addOthers(host)
+		r.mu.Lock()
+		r.othersFrom = time.Now().Add(2 * watchEvery)
+		r.more[host] = table{}
+		r.mu.Unlock()
+		return err
+	case TakeVIP:
+		by("ip", "addr", "del", vip+"/32", "dev", "eth0")
+	case TakeRoute:
+		by("ip", "route", "del", "10.99.0.0/24")
+	case TakeLo:
+		host = e.Host
+		by("ip", "addr", "del", vip+"/32", "dev", "lo")
+	case TakeLoRoute:
+		host = e.Host
+		by("ip", "route", "del", vip, "dev", "lo")
+	case ResetARP:
+		for _, dev := range []string{"all", "lo"} {
+			c.hosts[e.Host].SetSysctl("net.ipv4.conf."+dev+".arp_ignore", "0")
+			c.hosts[e.Host].SetSysctl("net.ipv4.conf."+dev+".arp_announce", "0")
+		}
+	default:
+		return fmt.Errorf("there is no way to do %q", e.Kind)
+	}
+	return nil
+}
+
+// addOthers puts somebody else's services into a table.
+func (r *run) addOthers(name string) error {
+	const rules = "-A -t " + foreign + " -s sh\n-a -t " + foreign + " -r 10.0.0.12:99 -m -w 7\n-A -f 7 -s rr\n-a -f 7 -r 10.0.0.12 -g -w 3\n"
+	if out, err := r.c.hosts[name].TryInput(rules, r.c.lvsctl, "ipvsadm", "-R"); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// addMore has somebody add a service of his own, or take it away again.
+func (r *run) addMore(name string, n int) error {
+	place := fmt.Sprintf("10.0.8.%d:80", n)
+	r.mu.Lock()
+	more := r.more[name]
+	if more == nil {
+		more = table{}
+		r.more[name] = more
+	}
+	_, there := more["TCP "+place+" rr"]
+	if there {
+		delete(more, "TCP "+place+" rr")
+	} else {
+		more["TCP "+place+" rr"] = map[string]string{}
+	}
+	r.mu.Unlock()
+	if there {
+		return r.order(name, "ipvsadm", "-D", "-t", place)
+	}
+	return r.order(name, "ipvsadm", "-A", "-t", place, "-s", "rr")
+}
+
+// setClock moves the clock of the machine, where it is ours alone.
+func (r *run) setClock(by time.Duration) error {
+	if !r.ownClock {
+		return nil
+	}
+	tv := syscall.NsecToTimeval(time.Now().Add(by).UnixNano())
+	return syscall.Settimeofday(&tv)
+}
