@@ -1,7 +1,12 @@
 package checkerlab
 
-import "testing"
+import (
+	"syscall"
+	"testing"
+)
 
+// Servers come and go: with a sorry server, kept in or not, with a quorum, and with
+// servers that stay with weight 0.
 func TestServersComeAndGo(t *testing.T) {
 	d := newDuel(t)
 	d.open("10.2.0.11:80", "10.2.0.12:80", "10.2.0.13:80")
@@ -13,6 +18,7 @@ virtual_server 10.9.0.1 80 {
 	lvs_sched rr
 	lvs_method DR
 	protocol TCP
+	omega
 	sorry_server 10.2.0.99 80
 	real_server 10.2.0.11 80 {
 		notify_up "/etc/note.sh server up 11"
@@ -164,5 +170,10 @@ virtual_server 10.9.0.4 80 {
 		-a -t 10.9.0.4:80 -r 10.2.0.12:80 -m -w 1
 	`)
 	d.said("server", "down 11", "up 11")
+	d.said("quorum", "up", "down", "up")
+
+	d.signal(syscall.SIGTERM)
+	d.serves("stop")
+	d.said("server", "down 11", "up 11", "down 11") // by omega
 	d.said("quorum", "up", "down", "up")
 }
