@@ -290,6 +290,32 @@ func weighted(id string, w int) check.Result {
 	return r
 }
 
+// keepalived's rule for several MISC_CHECKs with misc_dynamic: each has its say
+// about the difference from the configured weight.
+func TestSeveralChecksAskForWeights(t *testing.T) {
+	m := real("a", 5)
+	m.Checks = append(m.Checks, check.Spec{ID: "b"})
+	p := NewPlan([]Virtual{service(vip, assumed(m))})
+	p.Adopt(nil, nil, now0)
+	for _, c := range []struct {
+		told check.Result
+		want string
+	}{
+		{weighted("a", 7), "100:80: a=7"},
+		{weighted("b", 10), "100:80: a=12"},
+		{weighted("a", 0), "100:80: a=5"},
+		{weighted("b", 0), "100:80: a=0"},
+		{weighted("a", 253), "100:80: a=248"},
+		{up("b"), "100:80: a=253"},
+		{up("a"), "100:80: a=5"},
+	} {
+		p.Observe(c.told)
+		if got := short(p.Table()); got != c.want {
+			t.Fatalf("after %s asked for %d: %s, want %s", c.told.ID, c.told.Weight, got, c.want)
+		}
+	}
+}
+
 func TestQuiescentServersHaveNoThresholds(t *testing.T) {
 	m := real("a", 5)
 	m.Destination.Upper, m.Destination.Lower = 20, 10

@@ -70,6 +70,9 @@ type Policy struct {
 	// when nobody serves. Hysteresis is how much above and below it must be
 	// crossed.
 	Quorum, Hysteresis uint32
+	// FallbackStays keeps the fallback in the table while members serve, with
+	// weight 0 (keepalived's sorry_server_inhibit).
+	FallbackStays bool
 }
 
 // Hooks are the commands that run when nobody serves any more, and when somebody
