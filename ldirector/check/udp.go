@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
-// UDP sends one datagram. Without RequireReply only an ICMP message that nobody
-// listens is a failure, and silence until the timeout is well, as with
+// UDP sends one datagram. Without RequireReply only word that nobody listens, or that
+// the host cannot be reached (after the three seconds of ARP), is a failure, and
+// silence until the timeout is well, as with
 // keepalived's UDP_CHECK: UDP itself tells no more.
 type UDP struct {
 	Addr netip.AddrPort
@@ -31,6 +33,9 @@ func (p UDP) Check(ctx context.Context, n Net) error {
 		return x.failed("connection", err)
 	}
 	defer c.Close()
+	if err := hearUnreachable(c.Conn, p.Addr.Addr().Is4()); err != nil {
+		return x.failed("answer", local(err))
+	}
 	if _, err := c.Write(p.Payload); err != nil {
 		return x.failed("answer", err)
 	}
@@ -46,6 +51,27 @@ func (p UDP) Check(ctx context.Context, n Net) error {
 		return nil
 	}
 	return p.judge(x, buf[:got])
+}
+
+// hearUnreachable has a socket told that a host or a network cannot be reached.
+// Linux keeps to itself what ICMP and ARP say of that, as it may pass, unless it is
+// asked; that a port is closed it always tells.
+func hearUnreachable(c net.Conn, v4 bool) error {
+	sc, is := c.(syscall.Conn)
+	if !is {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	level, option := syscall.IPPROTO_IPV6, syscall.IPV6_RECVERR
+	if v4 {
+		level, option = syscall.IPPROTO_IP, syscall.IP_RECVERR
+	}
+	var setting error
+	err = raw.Control(func(fd uintptr) { setting = syscall.SetsockoptInt(int(fd), level, option, 1) })
+	return errors.Join(err, setting)
 }
 
 func (p UDP) judge(x exchange, got []byte) error {

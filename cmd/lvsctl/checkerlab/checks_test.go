@@ -89,7 +89,7 @@ func (d *duel) exit(name string, status int) { d.write("/run/"+name, fmt.Sprintl
 
 // misc is a check by a script that exits as it is told.
 func misc(name string, more ...string) string {
-	return fmt.Sprintf("MISC_CHECK { misc_path \"%s %s\"\nmisc_timeout 10\n%s }", exits, name, strings.Join(more, "\n"))
+	return fmt.Sprintf("MISC_CHECK { misc_path \"%s %s\"\nmisc_timeout 60\n%s }", exits, name, strings.Join(more, "\n"))
 }
 
 // The checks that are no web servers' business.
@@ -112,7 +112,7 @@ func TestChecks(t *testing.T) {
 		"DNS_CHECK { connect_port 53\nname example.com\ntype A\nretry 1 }",
 		"DNS_CHECK { connect_port 53\nretry 1 }",
 		"UDP_CHECK { connect_port 7\npayload 6869\nrequire_reply 6F6B6869\nconnect_timeout 1 }",
-		"UDP_CHECK { connect_port 9 }",
+		"UDP_CHECK { connect_port 9\nconnect_timeout 6 }", // longer than ARP takes to give up,
 		"SMTP_CHECK { connect_port 25\nhelo_name probe.example.com }",
 		"PING_CHECK { connect_timeout 1 }",
 		misc("plain"),
@@ -122,7 +122,7 @@ func TestChecks(t *testing.T) {
 	}
 	text := ""
 	for i, c := range checks {
-		text += webService(1000+i, "retry 1\ndelay_before_retry 0.2\nwarmup 0\nconnect_timeout 2", c)
+		text += webService(1000+i, "delay_loop 3\nretry 1\ndelay_before_retry 0.2\nwarmup 0\nconnect_timeout 2", c)
 	}
 	d.start(text)
 	state := []string{"1000: 11=1", "1001: 11=1", "1002: 11=1", "1003:", "1004: 11=1", "1005: 11=1", "1006: 11=1", "1007: 11=5", "1008: 11=5", "1009: 11=1"}
