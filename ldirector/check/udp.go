@@ -11,8 +11,8 @@ import (
 
 // UDP sends one datagram. Without RequireReply only word that nobody listens, or that
 // the host cannot be reached (after the three seconds of ARP), is a failure, and
-// silence until the timeout is well, as with
-// keepalived's UDP_CHECK: UDP itself tells no more.
+// silence until the timeout is well, as with keepalived's UDP_CHECK: UDP itself
+// tells no more.
 type UDP struct {
 	Addr netip.AddrPort
 	// Payload is sent as it is, and may be empty.
