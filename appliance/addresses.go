@@ -32,6 +32,7 @@ type addresses struct {
 	loose map[netif.AddrKey]bool
 	theft config.OnRemoved
 	held  map[netif.AddrKey]bool // ours on the host; a removal that is not ours is a theft
+	fell  map[netif.AddrKey]bool // of these, gone with their device
 	began bool                   // what a crash has left is cleaned up
 }
 
@@ -41,7 +42,7 @@ var (
 )
 
 func newAddresses(host Host, tell *announcer, say func(Level, string), stays *atomic.Bool) *addresses {
-	return &addresses{host: host, tell: tell, say: say, stays: stays, held: map[netif.AddrKey]bool{}}
+	return &addresses{host: host, tell: tell, say: say, stays: stays, held: map[netif.AddrKey]bool{}, fell: map[netif.AddrKey]bool{}}
 }
 
 func (*addresses) String() string { return "addresses" }
@@ -177,6 +178,7 @@ func (h *addresses) mark(part []netif.Addr, op netif.Op) {
 	defer h.mu.Unlock()
 	for _, a := range part {
 		delete(h.held, a.Key())
+		delete(h.fell, a.Key())
 	}
 }
 
@@ -189,6 +191,7 @@ func (h *addresses) judge(part []netif.Addr, op netif.Op, verdicts []error) {
 	for i, a := range part {
 		if verdicts[i] == nil {
 			h.held[a.Key()] = true
+			delete(h.fell, a.Key())
 		}
 	}
 }
@@ -201,20 +204,33 @@ func (h *addresses) holds(link string, p netip.Prefix) bool {
 	return h.held[key] && !h.loose[key]
 }
 
-// missing are the addresses that should be there and are not; those of a device that
-// does not run went with it. They are not ours any more, until they are taken again.
-func (h *addresses) missing(links *linkCache) []netif.Addr {
+// missing are the addresses that should be there and are not, of devices that run:
+// taken away by somebody, or gone with their device when it went down, as the
+// kernel has it with IPv6. They are not ours any more, until they are taken again.
+func (h *addresses) missing(links *linkCache) (stolen, fallen []netif.Addr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []netif.Addr
 	for _, a := range h.want {
 		l := links.get(a.Link)
-		if h.held[a.Key()] && !h.loose[a.Key()] && l.Running && !l.Has(a.Prefix) {
-			out = append(out, a)
-			delete(h.held, a.Key())
+		if !h.held[a.Key()] || h.loose[a.Key()] || !l.Running || l.Has(a.Prefix) {
+			continue
 		}
+		if h.fell[a.Key()] {
+			fallen = append(fallen, a)
+		} else {
+			stolen = append(stolen, a)
+		}
+		delete(h.held, a.Key())
+		delete(h.fell, a.Key())
 	}
-	return out
+	return stolen, fallen
+}
+
+// fall notes that an address has gone with its device.
+func (h *addresses) fall(link string, p netip.Prefix) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fell[netif.Addr{Link: link, Prefix: p}.Key()] = true
 }
 
 // onRemoved is what to do about somebody who removes them.

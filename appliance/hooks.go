@@ -42,13 +42,12 @@ func (h *hooks) use(vs []ldirector.Virtual) {
 		v := &vs[i]
 		s := h.services[v.Service.Key]
 		if s == nil {
-			s = &serviceHooks{up: map[string]bool{}}
+			s = &serviceHooks{}
 			for _, m := range v.Members {
-				s.up[m.Name] = m.AssumeUp
 				s.quorum = s.quorum || m.AssumeUp
 			}
 		}
-		s.virtual = v
+		s.members(v)
 		next[v.Service.Key] = s
 		delete(h.services, v.Service.Key)
 	}
@@ -56,6 +55,17 @@ func (h *hooks) use(vs []ldirector.Virtual) {
 		h.close(s)
 	}
 	h.services = next
+}
+
+// members takes over a service's configuration. What is known of members that stay
+// is kept.
+func (s *serviceHooks) members(v *ldirector.Virtual) {
+	up := map[string]bool{}
+	for _, m := range v.Members {
+		was, known := s.up[m.Name]
+		up[m.Name] = was || !known && m.AssumeUp
+	}
+	s.virtual, s.up = v, up
 }
 
 // close lets a service's programs run to their end.
@@ -92,7 +102,12 @@ func (h *hooks) hear(e ldirector.Event) {
 	}
 }
 
+// member runs what belongs to a change of a member. That one is found as it was
+// assumed to be is none.
 func (h *hooks) member(s *serviceHooks, m *ldirector.Member, up bool) {
+	if s.up[m.Name] == up {
+		return
+	}
 	s.up[m.Name] = up
 	if up {
 		h.run(s, m.NotifyUp)

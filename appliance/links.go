@@ -79,9 +79,17 @@ func (a *Appliance) note(e netif.Event, n *news) {
 	switch e.Kind {
 	case netif.AddrRemoved:
 		for r, k := range a.kept {
-			if k.addresses.holds(e.Link, e.Prefix) {
+			if e.Link == loopback && k.localnode.wants(e.Prefix) {
 				n.stolen[r.name] = true
 			}
+			if !k.addresses.holds(e.Link, e.Prefix) {
+				continue
+			}
+			if l, err := a.o.Host.Link(e.Link, false); err == nil && !l.Running {
+				k.addresses.fall(e.Link, e.Prefix)
+				continue
+			}
+			n.stolen[r.name] = true
 		}
 		n.look = n.look || a.ownGone(e)
 	case netif.AddrAdded:

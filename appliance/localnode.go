@@ -36,6 +36,7 @@ type localnode struct {
 	began bool
 	had   map[netif.AddrKey]bool // that were on lo before us, and stay at the end
 	off   bool                   // see leave
+	here  bool                   // they should be on lo
 }
 
 // loopback is where they are.
@@ -88,7 +89,9 @@ func (h *localnode) Take(ctx context.Context) error {
 	h.running.Lock()
 	defer h.running.Unlock()
 	want, gone, _ := h.lists()
+	h.remember(want)
 	gone, _ = h.ours(gone)
+	h.holds(false)
 	return h.do(ctx, netif.DelAddr, slices.Concat(want, gone))
 }
 
@@ -106,6 +109,7 @@ func (h *localnode) Drop(ctx context.Context) error {
 		want, gone = nil, append(gone, want...)
 	}
 	gone, stay := h.ours(gone)
+	h.holds(len(want) > 0)
 	return errors.Join(h.do(ctx, netif.AddAddr, append(want, stay...)), h.do(ctx, netif.DelAddr, gone))
 }
 
@@ -119,7 +123,7 @@ func (h *localnode) lists() (want, gone []netif.Addr, off bool) {
 // or the instance, or the process ends. A backup is not told to let go once more.
 func (h *localnode) leave() error {
 	h.mu.Lock()
-	h.off = true
+	h.off, h.here = true, false
 	h.mu.Unlock()
 	h.running.Lock()
 	defer h.running.Unlock()
@@ -135,6 +139,29 @@ func (h *localnode) leave() error {
 		h.mu.Unlock()
 	}
 	return err
+}
+
+func (h *localnode) holds(here bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.here = here
+}
+
+// wants tells whether an address should be on lo now.
+func (h *localnode) wants(p netip.Prefix) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.here && slices.ContainsFunc(h.want, func(a netif.Addr) bool { return a.Prefix == p })
+}
+
+// missing are the addresses that should be on lo and are not.
+func (h *localnode) missing(links *linkCache) []netif.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.here {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(h.want), func(a netif.Addr) bool { return links.get(a.Link).Has(a.Prefix) })
 }
 
 // remember looks once at what was there before us.

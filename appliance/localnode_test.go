@@ -46,7 +46,12 @@ func TestLocalnode(t *testing.T) {
 		if !host.has(t, "lo", "10.0.0.100/32") || host.has(t, "eth0", "10.0.0.100/24") {
 			t.Error("the backup does not have it on lo alone")
 		}
-		time.Sleep(4 * time.Second)
+		host.steal("lo", "10.0.0.100/32")
+		time.Sleep(2 * time.Second)
+		if got := r.said("removed from lo"); !host.has(t, "lo", "10.0.0.100/32") || len(got) != 1 {
+			t.Errorf("taken away from lo, it does not come back: %q", got)
+		}
+		time.Sleep(2 * time.Second)
 		if host.has(t, "lo", "10.0.0.100/32") || !host.has(t, "eth0", "10.0.0.100/24") {
 			t.Error("the master does not have it on its interface alone")
 		}
@@ -81,7 +86,7 @@ func TestLocalnode(t *testing.T) {
 			}
 		}
 		equal(t, "moves", moves,
-			"ip addr add 10.0.0.100/32 dev lo scope host",
+			"ip addr add 10.0.0.100/32 dev lo scope host", "ip addr add 10.0.0.100/32 dev lo scope host",
 			"ip addr add 10.0.0.100/24 dev eth0", "ip addr del 10.0.0.100/32 dev lo",
 			"ip addr add 10.0.0.100/32 dev lo scope host", "ip addr del 10.0.0.100/24 dev eth0",
 			"ip addr del 10.0.0.100/32 dev lo")

@@ -117,9 +117,7 @@ func (p *prober) asked(instance string, number uint64) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.mu.Lock()
-		p.found[instance] = found
-		p.mu.Unlock()
+		p.remember(instance, found)
 		p.answer(instance, number, holderText(found))
 	})
 }
@@ -150,11 +148,17 @@ func (p *prober) run(ctx context.Context, instance string, h *addresses, delay t
 	if s == vrrp.Backup && len(found) > 0 && p.master(instance).IsValid() {
 		found = nil // it is the master's, as it should be
 	}
-	p.mu.Lock()
-	p.found[instance] = found
-	p.mu.Unlock()
+	p.remember(instance, found)
 	for _, d := range found {
 		p.say(Error, instance, duplicateText(d, s))
+	}
+}
+
+func (p *prober) remember(instance string, found []Duplicate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.what[instance] != nil { // a reload may have taken it away
+		p.found[instance] = found
 	}
 }
 

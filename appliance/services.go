@@ -59,6 +59,16 @@ func (a *Appliance) openIPVS() {
 	a.ipvs, a.noIPVS = k, ""
 }
 
+// NoIPVS is why there are no virtual services though the site has some; empty: there
+// are, or it has none.
+func (a *Appliance) NoIPVS() string {
+	why := ""
+	if err := a.order(func() { why = a.noIPVS }); err != nil {
+		return ""
+	}
+	return why
+}
+
 // lookForIPVS begins with the virtual services once the kernel can have them.
 func (a *Appliance) lookForIPVS() {
 	if a.ipvs == nil && a.o.IPVS != nil && a.needsIPVS() {

@@ -88,14 +88,20 @@ func (a *Appliance) putBack(names map[string]bool, always bool) {
 		if !always && !d.atOnce(time.Now()) {
 			continue
 		}
-		missing := k.addresses.missing(&links)
-		if len(missing) == 0 {
-			continue
+		stolen, fallen := k.addresses.missing(&links)
+		if len(fallen) > 0 {
+			a.warn(a.speaker.Retake(r.name))
 		}
 		policy := k.addresses.onRemoved()
+		if len(stolen) == 0 {
+			stolen, policy = k.localnode.missing(&links), config.Keep // a backup has nothing to hand over
+		}
+		if len(stolen) == 0 {
+			continue
+		}
 		answer := d.removed(time.Now(), policy)
 		if answer.say {
-			a.reports.say(Warning, r.name, removedText(missing, answer)+"; "+a.advice(&links, missing[0].Link))
+			a.reports.say(Warning, r.name, removedText(stolen, answer)+"; "+a.advice(&links, stolen[0].Link))
 		}
 		a.warn(a.speaker.Retake(r.name))
 		if answer.yield {

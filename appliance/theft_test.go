@@ -264,6 +264,16 @@ func TestUntrackedLink(t *testing.T) {
 		if st, _ := r.Status(); st[0].State != "MASTER" || st[1].State != "FAULT" {
 			t.Errorf("without carrier: %s and %s", st[0].State, st[1].State)
 		}
+		// What goes with its device comes back with it, and nobody is blamed.
+		host.steal("eth0", "10.0.0.100/32")
+		time.Sleep(time.Second)
+		l, _ = host.Link("eth0", true)
+		l.Running = true
+		host.setLink("eth0", &l)
+		time.Sleep(time.Second)
+		if got := r.said("removed"); !host.has(t, "eth0", "10.0.0.100/32") || len(got) != 0 {
+			t.Errorf("with the carrier back: %v, %q", l.Addrs, got)
+		}
 		r.stop()
 	})
 }

@@ -81,7 +81,7 @@ func (v *virtual) adopt(old *virtual, entry lvs.Entry) {
 		} else {
 			m.standing = Unchecked
 			d, in := find(entry.Destinations, m.Destination.Addr)
-			m.assumed = m.AssumeUp || in && (d.Weight > 0 || m.Destination.Weight == 0)
+			m.assumed = m.AssumeUp || !m.Off && in && (d.Weight > 0 || m.Destination.Weight == 0)
 			m.found = in && d.Weight == 0
 		}
 	}

@@ -16,6 +16,7 @@ func TestServersAssumedUp(t *testing.T) {
 		return func(v *Virtual) { v.Policy.Quorum, v.Policy.Hysteresis = q, slack }
 	}
 	a, b := assumed(real("a", 1)), assumed(real("b", 3))
+	stays := func(v *Virtual) { v.Policy.FallbackStays = true }
 	for name, c := range map[string]struct {
 		v     Virtual
 		have  lvs.Table
@@ -28,6 +29,8 @@ func TestServersAssumedUp(t *testing.T) {
 		"alpha waits":                      {service(vip, a, real("b", 3)), nil, "100:80: a=1", []check.Result{up("b")}, "100:80: a=1 b=3"},
 		"weight 0 was left by somebody":    {service(vip, a), held(dst("a", 0)), "100:80: a=1", nil, "100:80: a=1"},
 		"no sorry server at the start":     {service(vip, a, b).with(withFallback), nil, "100:80: a=1 b=3", []check.Result{down("a"), down("b")}, "100:80: f=1"},
+		"the sorry server stays":           {service(vip, a, b).with(withFallback).with(stays), nil, "100:80: a=1 b=3 f=0", []check.Result{down("a"), down("b")}, "100:80: f=1"},
+		"and goes back":                    {service(vip, a).with(withFallback).with(stays), nil, "100:80: a=1 f=0", []check.Result{down("a"), up("a")}, "100:80: a=1 f=0"},
 		"the quorum is assumed as well":    {service(vip, a, b).with(withFallback).with(quorum(4, 1)), nil, "100:80: a=1 b=3", nil, "100:80: a=1 b=3"},
 		"and is lost below its lower mark": {service(vip, a, b).with(withFallback).with(quorum(4, 1)), nil, "100:80: a=1 b=3", []check.Result{down("b")}, "100:80: f=1"},
 		"and held at it":                   {service(vip, a, b).with(withFallback).with(quorum(4, 1)), nil, "100:80: a=1 b=3", []check.Result{down("a")}, "100:80: b=3"},

@@ -290,6 +290,32 @@ func weighted(id string, w int) check.Result {
 	return r
 }
 
+// keepalived's rule for several MISC_CHECKs with misc_dynamic: each has its say
+// about the difference from the configured weight.
+func TestSeveralChecksAskForWeights(t *testing.T) {
+	m := real("a", 5)
+	m.Checks = append(m.Checks, check.Spec{ID: "b"})
+	p := NewPlan([]Virtual{service(vip, assumed(m))})
+	p.Adopt(nil, nil, now0)
+	for _, c := range []struct {
+		told check.Result
+		want string
+	}{
+		{weighted("a", 7), "100:80: a=7"},
+		{weighted("b", 10), "100:80: a=12"},
+		{weighted("a", 0), "100:80: a=5"},
+		{weighted("b", 0), "100:80: a=0"},
+		{weighted("a", 253), "100:80: a=248"},
+		{up("b"), "100:80: a=253"},
+		{up("a"), "100:80: a=5"},
+	} {
+		p.Observe(c.told)
+		if got := short(p.Table()); got != c.want {
+			t.Fatalf("after %s asked for %d: %s, want %s", c.told.ID, c.told.Weight, got, c.want)
+		}
+	}
+}
+
 func TestQuiescentServersHaveNoThresholds(t *testing.T) {
 	m := real("a", 5)
 	m.Destination.Upper, m.Destination.Lower = 20, 10
@@ -363,6 +389,9 @@ func TestAdoptedHealthIsOfTheMemberNotOfTheCheck(t *testing.T) {
 	}
 }
 
+// off is a server with checktype=off.
+func off(name string, weight uint32) Member { return Member{Destination: dst(name, weight), Off: true} }
+
 func TestReloadKeepsWhatIsKnown(t *testing.T) {
 	before := []Virtual{service(vip, real("a", 1), real("b", 3)).with(withFallback)}
 	renamed := real("b", 3)
@@ -382,6 +411,9 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 		"a service more, with a known server":           {append([]Virtual{service(vip2, real("a", 2), real("b", 1))}, before...), "100:80: a=1\n101:80: a=2"},
 		"a service less":                                {nil, ""},
 		"now quiescent":                                 {[]Virtual{before[0].with(quiescent)}, "100:80: a=1 b=0"},
+		"checks switched off: who serves goes on":       {[]Virtual{service(vip, off("a", 2), off("b", 3)).with(withFallback)}, "100:80: a=2"},
+		"the same, quiescent":                           {[]Virtual{service(vip, off("a", 2), off("b", 3)).with(quiescent)}, "100:80: a=2 b=0"},
+		"a new server, switched off, stays out":         {[]Virtual{service(vip, off("c", 2)).with(withFallback)}, "100:80: f=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			old := NewPlan(before)

@@ -1,6 +1,7 @@
 package ldirector
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -89,12 +90,17 @@ func (m *member) strength() uint64 {
 }
 
 // available tells whether nothing but its health keeps a member from serving.
-func (m *member) available() bool { return !m.Off && m.excused == "" && m.drain == nil }
+func (m *member) available() bool { return !m.out() && m.excused == "" && m.drain == nil }
+
+// out tells whether checktype=off keeps a member out. One that served when a
+// reload switched its checks off goes on, as with ldirectord: nobody looks after
+// it any more, but a reload takes no healthy server out.
+func (m *member) out() bool { return m.Off && !m.assumed }
 
 // health is the verdict of all checks of a member together.
 func (m *member) health() check.Health {
 	verdict := check.Up
-	if m.Off {
+	if m.out() {
 		return check.Unknown
 	}
 	for _, c := range m.checks {
@@ -114,19 +120,18 @@ func (m *member) unasked() bool {
 }
 
 // weight is what a member has while it serves: as configured, unless its
-// checks ask for less or more. Of several that ask the most modest is heard.
+// checks ask for less or more. Of several that ask, each has its say about the
+// difference, as with keepalived's MISC_CHECKs.
 func (m *member) weight() (w uint32, dynamic bool) {
-	w = m.Destination.Weight
+	configured := int64(m.Destination.Weight)
+	sum := configured
 	for _, c := range m.checks {
-		asked, asks := c.weight()
-		if !asks {
-			continue
-		}
-		if !dynamic || asked < w {
-			w, dynamic = asked, true
+		if asked, asks := c.weight(); asks {
+			sum += int64(asked) - configured
+			dynamic = true
 		}
 	}
-	return w, dynamic
+	return uint32(min(max(sum, 0), math.MaxInt32)), dynamic
 }
 
 // stand gives a member its standing, and says so when it changes.
@@ -192,7 +197,7 @@ func (m *member) complaint() string {
 func (m *member) judge() Standing {
 	h := m.health()
 	switch {
-	case m.Off:
+	case m.out():
 		return Off
 	case m.excused != "":
 		return Maintained
@@ -242,7 +247,12 @@ func (v *virtual) wanted() []lvs.Destination {
 			ds = append(ds, d)
 		}
 	}
-	if v.serving != nobody || v.Fallback == nil {
+	switch {
+	case v.Fallback == nil:
+		return ds
+	case v.serving != nobody && v.Policy.FallbackStays && v.member(v.Fallback.Addr) == nil:
+		return put(ds, quiet(*v.Fallback))
+	case v.serving != nobody:
 		return ds
 	}
 	// A fallback that is also a member serves as the fallback.

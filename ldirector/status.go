@@ -298,6 +298,9 @@ func (m *member) waiting() string {
 }
 
 func (m *member) wellness() string {
+	if m.Off {
+		return "was well when checktype=off ended its checks"
+	}
 	for _, c := range m.checks {
 		switch {
 		case c.last.Err != nil && c.last.Local:

@@ -41,7 +41,8 @@ type Member struct {
 	// Checks must all say well. Without any the member is always well.
 	// Specs with the same ID, in whatever virtual, are one check.
 	Checks []check.Spec
-	// Off keeps the member out whatever its checks say (checktype=off).
+	// Off asks nobody after the member, and keeps it out (checktype=off), unless
+	// it served when a reload switched it off.
 	Off bool
 	// Inhibit overrides Policy.Quiescent for this member alone.
 	Inhibit bool
@@ -69,6 +70,9 @@ type Policy struct {
 	// when nobody serves. Hysteresis is how much above and below it must be
 	// crossed.
 	Quorum, Hysteresis uint32
+	// FallbackStays keeps the fallback in the table while members serve, with
+	// weight 0 (keepalived's sorry_server_inhibit).
+	FallbackStays bool
 }
 
 // Hooks are the commands that run when nobody serves any more, and when somebody

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,9 @@ func (c *ldCommand) serve(l *loaded, parent *daemon.Parent) error {
 			return err
 		}
 		defer func() { _ = pid.Release() }()
+	} else if other := daemon.Holder(c.socket()); other != 0 {
+		// The peer lets two run beside each other, each undoing what the other does.
+		return fmt.Errorf("process %d %w (it answers at %s)", other, daemon.ErrRunning, c.socket())
 	}
 	host, err := check.NewHost()
 	if err != nil {

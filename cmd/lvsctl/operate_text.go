@@ -69,7 +69,10 @@ func printHead(w io.Writer, st statusAnswer) {
 	if !st.Open {
 		fmt.Fprintln(w, "another director serves: the services are not in this one's kernel")
 	}
-	if st.KernelError != "" {
+	switch {
+	case st.KernelError != "" && st.Looked.IsZero():
+		fmt.Fprintf(w, "the virtual services wait for the kernel: %s\n", st.KernelError)
+	case st.KernelError != "":
 		fmt.Fprintf(w, "the kernel's table cannot be read, what follows is of %s: %s\n", st.Looked.Local().Format(time.DateTime), st.KernelError)
 	}
 	for _, why := range st.Snapshot.Refused {

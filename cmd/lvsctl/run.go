@@ -209,6 +209,11 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 	}
 	r.taken(l)
 	r.d.greet = func() { r.hello(l) }
+	r.d.moved = func(e appliance.Event) {
+		if c := r.cluster.Load(); c != nil {
+			r.d.comeHome(c, e)
+		}
+	}
 	r.d.extra = append(r.d.extra, daemon.Func("early reload", r.early))
 	if !r.fixed {
 		for _, f := range l.Files {

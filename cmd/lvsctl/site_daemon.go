@@ -282,7 +282,8 @@ func (d *siteDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.Sync = d.app.Sync()
-	a.Snapshot = ldirector.Snapshot{When: time.Now(), Phase: ldirector.Running, Virtuals: []ldirector.VirtualStatus{}}
+	// Without services nobody else has them either; with some, the kernel may lack IPVS.
+	a.Snapshot = ldirector.Snapshot{When: time.Now(), Phase: ldirector.Running, Open: true, KernelError: d.app.NoIPVS(), Virtuals: []ldirector.VirtualStatus{}}
 	if dir := d.app.Director(); dir != nil {
 		if a.Snapshot, err = dir.Snapshot(r.Context()); err != nil {
 			daemon.Answer(w, http.StatusServiceUnavailable, nil, err)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -227,6 +228,17 @@ func TestStatusOfEveryStanding(t *testing.T) {
 		lost.KernelError, lost.Virtuals = "read the services: no such file or directory", nil
 		golden(t, "lost.txt", printStatusVerbose(lost))
 	})
+}
+
+// Who has no table yet does not say that another director has the services.
+func TestStatusWithoutATable(t *testing.T) {
+	for why, want := range map[string]string{"": "", "no module": "the virtual services wait for the kernel: no module\n"} {
+		var b strings.Builder
+		printHead(&b, statusAnswer{Daemon: "lvsctl", Name: "lvsctl", PID: 7, Snapshot: ldirector.Snapshot{Phase: ldirector.Running, Open: true, KernelError: why}})
+		if got := strings.TrimPrefix(b.String(), "lvsctl lvsctl is running with pid: 7 (running)\n"); got != want {
+			t.Errorf("without a table (%q): %q, want %q", why, got, want)
+		}
+	}
 }
 
 func golden(t *testing.T, name string, print func(io.Writer)) {

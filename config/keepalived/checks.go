@@ -57,7 +57,8 @@ type page struct {
 	status      []check.StatusRange
 	virtualhost string
 	receive     string
-	inverse     bool // regex_no_match
+	inverse     bool   // regex_no_match
+	flags       string // of the expression, as they are written within it
 }
 
 // common are the words of every check that connects.
@@ -95,7 +96,7 @@ var urlScope = &scope{name: "url", keywords: map[string]*keyword{
 	"virtualhost":      {mean: func(r *reader, s *stmt) { r.host(s, &r.url.virtualhost, "Missing HTTP_GET virtualhost name") }},
 	"regex":            {need: 1, mean: func(r *reader, s *stmt) { r.url.receive = s.arg(1) }},
 	"regex_no_match":   {mean: func(r *reader, s *stmt) { r.url.inverse = true }},
-	"regex_options":    ignored("the expression is read without options"),
+	"regex_options":    {mean: (*reader).regexOptions},
 	"regex_min_offset": ignored("the expression may match anywhere in the page"),
 	"regex_max_offset": ignored("the expression may match anywhere in the page"),
 	"regex_stack":      nothing(),
@@ -268,11 +269,24 @@ func (r *reader) page(s *stmt) {
 		r.wrong(s.place, "HTTP/SSL_GET checker url has no path - ignoring", "url has no path; it is left out", "write path /")
 		return
 	}
-	if p.inverse {
-		r.wrong(s.place, "", "regex_no_match is not supported: the page may hold what it likes", "")
-		p.receive = ""
+	if p.receive != "" && p.flags != "" {
+		p.receive = "(?" + p.flags + ")" + p.receive
 	}
 	r.chk.pages = append(r.chk.pages, p)
+}
+
+// regexFlags are the options of an expression that have a letter within it.
+var regexFlags = map[string]string{"caseless": "i", "multiline": "m", "dotall": "s", "extended": "x"}
+
+func (r *reader) regexOptions(s *stmt) {
+	for _, o := range s.words[1:] {
+		f, known := regexFlags[o]
+		if !known {
+			r.warn(s.place, "", fmt.Sprintf("regex_options %s is not supported: the expression is read without it", config.Quote(o)), "caseless, multiline, dotall and extended are")
+			continue
+		}
+		r.url.flags += f
+	}
 }
 
 func (r *reader) digest(s *stmt) {
@@ -568,7 +582,7 @@ func (r *reader) groupOf(c *checker) string {
 
 func (c *checker) http(v *service, re *server, p *page, at netip.AddrPort) check.Probe {
 	host := cmp.Or(cmp.Or(p.virtualhost, c.virtualhost), cmp.Or(re.virtualhost, v.virtualhost))
-	h := check.HTTP{Addr: at, Target: p.path, Host: host, Status: p.status, Receive: p.receive, Digest: p.digest, NoRedirect: true, Dialect: c.dialect}
+	h := check.HTTP{Addr: at, Target: p.path, Host: host, Status: p.status, Receive: p.receive, Unwanted: p.inverse, Digest: p.digest, NoRedirect: true, Dialect: c.dialect}
 	if h.Dialect == check.HTTP11 {
 		h.Dialect = check.KeepaliveHTTP10
 	}

@@ -289,6 +289,7 @@ func (v *service) virtual(k lvs.Key, t target, members []ldirector.Member) ldire
 	}
 	if v.sorry != nil {
 		p := kernelPort(t, v.sorry.port, v.sorry.method.is)
+		out.Policy.FallbackStays = v.sorry.stays
 		out.Fallback = &lvs.Destination{Addr: netip.AddrPortFrom(v.sorry.addr, p), Method: v.sorry.method.is, Weight: 1, Tunnel: v.sorry.method.tunnel}
 	}
 	return out

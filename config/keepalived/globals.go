@@ -179,6 +179,8 @@ var globalScope = &scope{name: "global_defs", keywords: map[string]*keyword{
 	"enable_snmp_rfc": ignored("there is no SNMP agent"), "enable_snmp_rfcv2": ignored("there is no SNMP agent"),
 	"enable_snmp_rfcv3": ignored("there is no SNMP agent"), "enable_snmp_checker": ignored("there is no SNMP agent"),
 
+	"enable_dbus": ignored("there is no D-Bus service"), "dbus_service_name": ignored("there is no D-Bus service"),
+
 	"vrrp_netlink_cmd_rcv_bufs": ignored("buffers are sized by themselves"), "vrrp_netlink_cmd_rcv_bufs_force": ignored("buffers are sized by themselves"),
 	"vrrp_netlink_monitor_rcv_bufs": ignored("buffers are sized by themselves"), "vrrp_netlink_monitor_rcv_bufs_force": ignored("buffers are sized by themselves"),
 	"lvs_netlink_cmd_rcv_bufs": ignored("buffers are sized by themselves"), "lvs_netlink_cmd_rcv_bufs_force": ignored("buffers are sized by themselves"),

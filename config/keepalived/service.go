@@ -60,6 +60,7 @@ type sorry struct {
 	addr   netip.Addr
 	port   uint16
 	method method
+	stays  bool // sorry_server_inhibit
 }
 
 // server is a real_server as it is read.
@@ -533,11 +534,11 @@ func (r *reader) sorryMethod(s *stmt) {
 }
 
 func (r *reader) sorryInhibit(s *stmt) {
-	theirs := ""
 	if r.svc.sorry == nil {
-		theirs = "Ignoring sorry_server inhibit used before or without sorry_server"
+		r.warn(s.place, "Ignoring sorry_server inhibit used before or without sorry_server", "sorry_server_inhibit stands before any sorry_server, so it does nothing", "write it below sorry_server")
+		return
 	}
-	r.warn(s.place, theirs, "sorry_server_inhibit is not supported: the sorry server is in the table while it serves", "")
+	r.svc.sorry.stays = true
 }
 
 func (r *reader) realServer(s *stmt) {

@@ -499,6 +499,9 @@ func (p *siteWriter) quorum(v ldirector.Virtual) {
 	if f := v.Fallback; f != nil {
 		p.line("sorry_server", f.Addr.Addr().String(), fmt.Sprint(f.Addr.Port()))
 		p.line("sorry_server_lvs_method", methodText(*f))
+		if v.Policy.FallbackStays {
+			p.line("sorry_server_inhibit")
+		}
 	}
 }
 

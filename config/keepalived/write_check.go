@@ -196,6 +196,9 @@ func (w checkWriter) page(h check.HTTP) {
 	}
 	w.word("digest", h.Digest)
 	w.word("regex", h.Receive)
+	if h.Unwanted {
+		w.line("regex_no_match")
+	}
 	w.close()
 }
 

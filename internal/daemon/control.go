@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Control serves HTTP on a unix socket: the way in for commands of the same
@@ -125,6 +127,31 @@ func vacate(path string) error {
 		return nil // left behind; the rename replaces it
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+// Holder is the process of our network namespace that answers at a control
+// socket, 0 when none does. One of another namespace has another kernel's table
+// to look after, and is none of our business.
+func Holder(path string) int {
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	rc, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var peer *unix.Ucred
+	if rc.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }) != nil || err != nil {
+		return 0
+	}
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", peer.Pid))
+	ours, mine := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil || mine != nil || theirs != ours {
+		return 0
+	}
+	return int(peer.Pid)
 }
 
 // limited is a listener with a bound on its connections.

@@ -41,6 +41,12 @@ func TestControl(t *testing.T) {
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
+	if got := Holder(path); got != os.Getpid() {
+		t.Errorf("process %d answers, it is %d", got, os.Getpid())
+	}
+	if got := Holder(path + ".not"); got != 0 {
+		t.Errorf("process %d answers where nobody is", got)
+	}
 	c := NewClient(path)
 	var out drainRequest
 	if err := c.Call(t.Context(), "POST", "/v1/echo", drainRequest{"10.0.0.1", 5}, &out); err != nil || out != (drainRequest{"10.0.0.1", 5}) {

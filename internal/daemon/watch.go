@@ -27,6 +27,7 @@ type Watch struct {
 	// kernel knows of every change, which is on its own file systems, else 1 s.
 	Poll time.Duration
 	// Settle is how long a file must be left alone before it is read. 0 = 100 ms.
+	// One that was put in place by a rename when it was complete is read at once.
 	Settle time.Duration
 	// Limit is the largest file that is read, in bytes. 0 = 16 MiB.
 	Limit int64
@@ -115,10 +116,14 @@ func (w *Watch) look(ctx context.Context, n *notifier) {
 	began := time.Now()
 	for {
 		before := stampOf(w.Path)
+		settle := orDuration(w.Settle, 100*time.Millisecond)
+		if before.renamed(w.seen) {
+			settle = 0
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(orDuration(w.Settle, 100*time.Millisecond)):
+		case <-time.After(settle):
 		}
 		n.drain()
 		busy := before != stampOf(w.Path) || beingWritten(w.Path)
@@ -221,6 +226,13 @@ func stampOf(path string) stamp {
 		return stamp{errno: err.Error()}
 	}
 	return stamp{dev: uint64(st.Dev), ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
+}
+
+// renamed tells whether a file took the place of another when it was complete:
+// its inode was changed after the last write, which a rename does. A file that
+// is written where it stands, in whatever number of steps, is not of this kind.
+func (s stamp) renamed(before stamp) bool {
+	return s.errno == "" && before.ino != 0 && s.ino != before.ino && s.ctime.Nano() > s.mtime.Nano()
 }
 
 // beingWritten tells whether some process has the file open for writing. The

@@ -152,6 +152,32 @@ func watch(t *testing.T, path, how string) *Watch {
 	return w
 }
 
+// A file that a rename puts in place is complete, and not waited for; one that is
+// written where it stands is waited for, however new it is.
+func TestARenamedFileIsComplete(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ldirectord.cf")
+	must(t, write(path, "one"))
+	one := stampOf(path)
+	must(t, write(path+".new", "two"))
+	time.Sleep(100 * time.Millisecond) // many ticks of the clock of inodes
+	must(t, os.Rename(path+".new", path))
+	two := stampOf(path)
+	if !two.renamed(one) {
+		t.Errorf("%+v in place of %+v is not seen as renamed", two, one)
+	}
+	if one.renamed(stamp{}) || two.renamed(stamp{errno: "gone"}) || two.renamed(two) {
+		t.Error("renamed in place of nothing")
+	}
+	must(t, write(path, "three"))
+	if three := stampOf(path); three.renamed(two) {
+		t.Errorf("%+v in place of %+v is seen as renamed", three, two)
+	}
+	must(t, os.Rename(path, path+"~"), write(path, "four"))
+	if four := stampOf(path); four.renamed(two) {
+		t.Errorf("%+v is seen as renamed", four)
+	}
+}
+
 // A ConfigMap: the file is a link into ..data, which is a link to a folder with
 // a date, and an update puts another link in its place.
 func TestWatchFollowsAConfigMap(t *testing.T) {

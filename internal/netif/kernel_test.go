@@ -195,11 +195,23 @@ func TestFakeAndKernelAgree(t *testing.T) {
 				if fake.String() != before || want != nil {
 					agree(t, fake, real, "after "+s.String())
 				}
+				if want == nil && (s.Op == netif.AddRoute || s.Op == netif.DelRoute) {
+					lacks(t, real, s.Route, s.Op == netif.DelRoute)
+				}
 				if t.Failed() {
 					return
 				}
 			}
 		})
+	}
+}
+
+// lacks looks whether the kernel is said to lack a route, as it should be.
+func lacks(t *testing.T, k *netif.Kernel, r netif.Route, want bool) {
+	t.Helper()
+	lacking, err := k.Lacking([]netif.Route{r})
+	if err != nil || (len(lacking) == 1) != want {
+		t.Errorf("%v is lacking: %v, want %v; %v", r, lacking, want, err)
 	}
 }
 

@@ -46,6 +46,8 @@ type HTTP struct {
 	Status []StatusRange
 	// Receive is a Perl expression to be found in the decoded body.
 	Receive string
+	// Unwanted turns Receive around: it must not be found.
+	Unwanted bool
 	// Digest is the MD5 of the body in hexadecimal, as genhash prints it.
 	Digest string
 	// MaxBody is how many bytes of the body are looked at. 0 = 1 MiB.
@@ -513,11 +515,13 @@ func (p *httpProbe) lookAt(x exchange, a answer) error {
 			return x.wrong("the page of %s has digest %s, wanted %s", x.peer, got, strings.ToLower(p.Digest))
 		}
 	}
-	ok, err := p.receive.Match(a.body)
+	found, err := p.receive.Match(a.body)
 	switch {
 	case err != nil:
 		return local(err)
-	case ok:
+	case found && p.Unwanted && p.receive != nil:
+		return x.wrong("HTTP %d, but the page from %s holds %q: %q", a.status, x.peer, p.receive, clip(string(a.body), 80))
+	case found || p.Unwanted:
 		return nil
 	}
 	return x.mismatch(p.receive, a.body, fmt.Sprintf("HTTP %d, but the page", a.status), a.cut)

@@ -40,6 +40,9 @@ func TestHTTPAnswers(t *testing.T) {
 	}{
 		"plain":             {page, HTTP{Receive: "It works"}, ""},
 		"no receive":        {page, HTTP{}, ""},
+		"unwanted":          {page, HTTP{Receive: "It works", Unwanted: true}, `^HTTP 200, but the page from 127.0.0.1:\d+ holds "It works": "It works"$`},
+		"not unwanted":      {page, HTTP{Receive: "gamma", Unwanted: true}, ""},
+		"nothing unwanted":  {page, HTTP{Unwanted: true}, ""},
 		"other page":        {page, HTTP{Receive: "gamma"}, `^HTTP 200, but the page from 127.0.0.1:\d+ does not hold "gamma": "It works"$`},
 		"empty page":        {"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", HTTP{Receive: "x"}, "is empty"},
 		"503":               {"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", HTTP{}, `^HTTP 503 from 127.0.0.1:\d+, wanted 2xx$`},

@@ -87,6 +87,15 @@ func TestLdirectordInFront(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\] Starting Linux Director`).MatchString(p.Output()) {
 		t.Errorf("supervised=yes: %s", p.Output())
 	}
+	// It has no pid file, and yet the second start is refused.
+	lab.Eventually(c, patience, func() error {
+		_, err := c.director.Try("test", "-S", "/run/lvsctl/test.cf.sock")
+		return err
+	})
+	if out, err := c.director.Try(lvsctl(), "ldirectord", "test.cf", "start"); err == nil || !strings.Contains(out, "is running already") {
+		t.Errorf("supervised=yes, a second time: %v\n%s", err, out)
+	}
+	c.wantTable(table(1))
 	if err := p.Stop(); err != nil {
 		t.Errorf("supervised=yes: %v\n%s", err, p.Output())
 	}

@@ -18,7 +18,7 @@ const localnodeConf = `vrrp_instance VI_1 {
     virtual_router_id 51
     version 3
     priority %d
-    advert_int 0.3
+    advert_int 1
     @lvsctl localnode
     virtual_ipaddress {
         10.1.0.100/24
@@ -102,9 +102,26 @@ func TestLocalnode(t *testing.T) {
 	}
 }
 
-// serves checks a pair with this master.
+// serves checks a pair with this master. On a machine that does something else as
+// well the other one may be master for a moment, but not three times.
 func (p *pair) serves(what string, master int, servers [2]*lab.Server) {
 	p.Helper()
+	const tries = 3
+	for try := 1; ; try++ {
+		wrong := p.served(what, master, servers)
+		if len(wrong) == 0 {
+			return
+		}
+		if try == tries {
+			p.Fatalf("%s:\n%s", what, strings.Join(wrong, "\n"))
+		}
+	}
+}
+
+// served tells what is not as it should be.
+func (p *pair) served(what string, master int, servers [2]*lab.Server) (wrong []string) {
+	p.Helper()
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	lab.Eventually(p, patience, func() error {
 		var tables [2]string
 		for i, d := range p.d {
@@ -138,15 +155,15 @@ func (p *pair) serves(what string, master int, servers [2]*lab.Server) {
 		})
 	}
 	if answers["d1"] == 0 || answers["d2"] == 0 {
-		p.Errorf("%s: answers %v", what, answers)
+		say("answers %v", answers)
 	}
 	if n := servers[0].Hits() + servers[1].Hits() - before[0] - before[1]; n != requests {
-		p.Errorf("%s: %d requests were answered %d times", what, requests, n)
+		say("%d requests were answered %d times", requests, n)
 	}
 	// What goes round in circles does so until its TTL is used up.
 	frames := wire.Lines("> " + vip)
 	if len(frames) == 0 || len(frames) > 20*requests {
-		p.Errorf("%s: %d frames to the address passed the backup for %d requests", what, len(frames), requests)
+		say("%d frames to the address passed the backup for %d requests", len(frames), requests)
 	}
 	mac := fmt.Sprintf("02:00:00:00:%02x:01", master+2)
 	asked := 0
@@ -156,11 +173,11 @@ func (p *pair) serves(what string, master int, servers [2]*lab.Server) {
 		}
 		asked++
 		if !strings.Contains(line, mac) {
-			p.Errorf("%s: ARP: %s, want %s", what, line, mac)
+			say("ARP: %s, want %s", line, mac)
 		}
 	}
 	if asked == 0 {
-		p.Errorf("%s: nobody was asked for the address", what)
+		say("nobody was asked for the address")
 	}
 	p.Logf("%s: %d frames on the backup's wire for %d requests, %d ARP answers", what, len(frames), requests, asked)
 	for _, c := range []*lab.Capture{wire, arp} {
@@ -168,4 +185,5 @@ func (p *pair) serves(what string, master int, servers [2]*lab.Server) {
 			p.Error(err)
 		}
 	}
+	return wrong
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,7 +40,7 @@ func (r *run) act(e *happened) error {
 func (r *run) hearing() time.Duration { return time.Duration(float64(2*time.Second) * r.slow) }
 
 // patient is the time that a daemon has to end.
-func (r *run) patient() time.Duration { return time.Duration(float64(15*time.Second) * r.slow) }
+func (r *run) patient() time.Duration { return 2 * time.Minute }
 
 func (r *run) actDirector(e *happened) error {
 	c, h := r.c, r.c.hosts[e.Host]
@@ -62,8 +63,7 @@ func (r *run) actDirector(e *happened) error {
 			// Who has lost power begins with nothing.
 			h.Run("ip", "addr", "flush", "dev", "eth0", "to", vip)
 			h.Run("ip", "addr", "flush", "dev", "eth0", "to", "10.0.0.101")
-			h.Run(c.lvsctl, "ipvsadm", "-C")
-			if err := r.addOthers(e.Host); err != nil {
+			if err := r.clear(e.Host, func() { h.Run(append(slices.Clone(c.byHand), "-C")...) }); err != nil {
 				return err
 			}
 			c.start(e.Host)
@@ -233,28 +233,20 @@ func (r *run) actForeign(e *happened) error {
 			e.harmless = true
 		}
 	}
+	hand := func(args ...string) { by(append(slices.Clone(c.byHand), args...)...) }
 	switch e.Kind {
 	case TakeReal:
-		by(c.lvsctl, "ipvsadm", "-d", "-t", web, "-r", addrOf[e.Host]+":80")
+		hand("-d", "-t", web, "-r", addrOf[e.Host]+":80")
 		e.Event.Host = host
 	case SetWeight:
-		by(c.lvsctl, "ipvsadm", "-e", "-t", web, "-r", addrOf[e.Host]+":80", "-g", "-w", "0")
+		hand("-e", "-t", web, "-r", addrOf[e.Host]+":80", "-g", "-w", "0")
 		e.Event.Host = host
 	case TakeService:
-		by(c.lvsctl, "ipvsadm", "-D", "-t", web)
+		hand("-D", "-t", web)
 	case AddForeign:
 		return r.addMore(host, e.Arg)
 	case ClearTable:
-		r.mu.Lock()
-		r.othersFrom = time.Now().Add(time.Hour)
-		r.mu.Unlock()
-		by(c.lvsctl, "ipvsadm", "-C")
-		err := r.addOthers(host)
-		r.mu.Lock()
-		r.othersFrom = time.Now().Add(2 * watchEvery)
-		r.more[host] = table{}
-		r.mu.Unlock()
-		return err
+		return r.clear(host, func() { hand("-C") })
 	case TakeVIP:
 		by("ip", "addr", "del", vip+"/32", "dev", "eth0")
 	case TakeRoute:
@@ -276,10 +268,24 @@ func (r *run) actForeign(e *happened) error {
 	return nil
 }
 
+// clear empties a table, and puts back what is somebody else's.
+func (r *run) clear(name string, empty func()) error {
+	others := func(from time.Time) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.othersFrom, r.more[name] = from, table{}
+	}
+	others(time.Now().Add(time.Hour))
+	empty()
+	err := r.addOthers(name)
+	others(time.Now().Add(2 * watchEvery))
+	return err
+}
+
 // addOthers puts somebody else's services into a table.
 func (r *run) addOthers(name string) error {
 	const rules = "-A -t " + foreign + " -s sh\n-a -t " + foreign + " -r 10.0.0.12:99 -m -w 7\n-A -f 7 -s rr\n-a -f 7 -r 10.0.0.12 -g -w 3\n"
-	if out, err := r.c.hosts[name].TryInput(rules, r.c.lvsctl, "ipvsadm", "-R"); err != nil {
+	if out, err := r.c.hosts[name].TryInput(rules, append(slices.Clone(r.c.byHand), "-R")...); err != nil {
 		return fmt.Errorf("%s: %w\n%s", name, err, out)
 	}
 	return nil
@@ -301,10 +307,14 @@ func (r *run) addMore(name string, n int) error {
 		more["TCP "+place+" rr"] = map[string]string{}
 	}
 	r.mu.Unlock()
+	args := []string{"-A", "-t", place, "-s", "rr"}
 	if there {
-		return r.order(name, "ipvsadm", "-D", "-t", place)
+		args = []string{"-D", "-t", place}
 	}
-	return r.order(name, "ipvsadm", "-A", "-t", place, "-s", "rr")
+	if out, err := r.c.hosts[name].Try(append(slices.Clone(r.c.byHand), args...)...); err != nil {
+		return fmt.Errorf("%s: ipvsadm %v: %w\n%s", name, args, err, out)
+	}
+	return nil
 }
 
 // setClock moves the clock of the machine, where it is ours alone.

@@ -85,6 +85,10 @@ func (r *run) answered(began time.Time, server string, err error) {
 	}
 	r.lost++
 	e, left := r.excuse(began)
+	if (e == nil || left < 0) && r.overloaded(began) {
+		r.excused++
+		return
+	}
 	if e == nil {
 		r.violateLocked("a request was lost for no reason: %v", err)
 		return
@@ -117,10 +121,15 @@ func (r *run) excuse(began time.Time) (best *happened, left time.Duration) {
 			best, left = e, rest
 		}
 	}
-	if r.stalled(began.Add(-watchEvery), began.Add(requestLimit)) > 100*time.Millisecond && left < 0 {
-		left = 0 // the machine stood still
-	}
 	return best, left
+}
+
+// overloaded tells whether the machine has stood still so much around a request that
+// it may have been lost by that alone: the request itself came too late, or checks
+// and adverts before it did.
+func (r *run) overloaded(began time.Time) bool {
+	return r.stalled(began.Add(-watchEvery), began.Add(requestLimit)) > requestLimit/4 ||
+		r.stalled(began.Add(-r.silence()), began) > r.timeout/2
 }
 
 // talker is a connection that lasts.

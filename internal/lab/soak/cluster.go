@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ const (
 type cluster struct {
 	t       lab.T
 	lvsctl  string
+	byHand  []string // ipvsadm, of those who are not us
 	client  *lab.Host
 	hosts   map[string]*lab.Host
 	servers map[string]*webServer
@@ -59,6 +61,10 @@ func newCluster(t lab.T, lvsctl string) *cluster {
 	lan := n.Bridge("lan")
 	c := &cluster{t: t, lvsctl: lvsctl, client: n.Host("client").Nic("eth0", lan, "10.0.0.10/24"),
 		hosts: map[string]*lab.Host{}, servers: map[string]*webServer{}, procs: map[string]*daemonRun{}, variant: variant{version: 1}}
+	c.byHand = []string{lvsctl, "ipvsadm"}
+	if peer, err := exec.LookPath("ipvsadm"); err == nil {
+		c.byHand = []string{peer}
+	}
 	for _, name := range all {
 		c.hosts[name] = n.Host(name).Nic("eth0", lan, addrOf[name]+"/24")
 	}

@@ -67,14 +67,14 @@ func (r *run) measure() (float64, error) {
 // settle waits for a state. Where it does not come that is a violation, with what is
 // missing.
 func (r *run) settle(what string, state func() error) bool {
-	deadline := time.Now().Add(time.Duration(float64(settlePatience) * r.slow))
+	deadline := time.Now().Add(settlePatience)
 	var err error
 	said := time.Now()
 	for time.Now().Before(deadline) {
 		if err = state(); err == nil {
 			return true
 		}
-		if time.Since(said) > settlePatience/3 {
+		if time.Since(said) > sayEvery {
 			said = time.Now()
 			r.say("waiting: %v", err)
 		}
@@ -84,8 +84,12 @@ func (r *run) settle(what string, state func() error) bool {
 	return false
 }
 
-// settlePatience is far longer than anything takes.
-const settlePatience = 30 * time.Second
+// settlePatience is far longer than anything takes, whatever becomes of the machine
+// meanwhile.
+const (
+	settlePatience = 5 * time.Minute
+	sayEvery       = 10 * time.Second
+)
 
 // logs are the ends of the daemons' logs.
 func (r *run) logs() string {

@@ -18,8 +18,8 @@ func (r *Report) String() string {
 
 // Print writes what came of a run as tables.
 func (r *Report) Print(w io.Writer) {
-	fmt.Fprintf(w, "seed %d: %v; %d requests, %d lost; %d long connections broken; both directors had the address for %v at the most; the machine is %.1f times slower than an idle one, so that %v are granted beside the timers\n",
-		r.Seed, r.Took.Round(time.Second), r.Asked, r.Lost, r.Broken, r.LongestTwo.Round(time.Millisecond), r.Slow,
+	fmt.Fprintf(w, "seed %d: %v; %d requests, %d lost (%d because the machine stood still); %d long connections broken; both directors had the address for %v at the most; the machine is %.1f times slower than an idle one, so that %v are granted beside the timers\n",
+		r.Seed, r.Took.Round(time.Second), r.Asked, r.Lost, r.Excused, r.Broken, r.LongestTwo.Round(time.Millisecond), r.Slow,
 		time.Duration(float64(apply)*r.Slow).Round(time.Millisecond))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "EVENT\tTIMES\tLAST LOSS\tTIMERS\tBROKEN\tRULE")

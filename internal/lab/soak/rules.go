@@ -88,8 +88,8 @@ func (r *run) rule(k Kind) rule {
 
 // bound is how long a kind of event may cost requests on this machine: its timers, and
 // the work, which a slow machine does slowly. Each moment in which the machine stood
-// still counts thrice: the two directors and the client may each have waited for
+// still, then or shortly before, counts thrice: the two directors and the client may each have waited for
 // their turn. The lock is held.
 func (r *run) bound(timers time.Duration, from, to time.Time) time.Duration {
-	return timers + time.Duration(float64(apply)*r.slow) + 3*r.stalled(from, to)
+	return timers + time.Duration(float64(apply)*r.slow) + 3*r.stalled(from.Add(-r.timeout), to)
 }

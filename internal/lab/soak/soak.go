@@ -41,6 +41,7 @@ type Report struct {
 	Took       time.Duration
 	Asked      int
 	Lost       int
+	Excused    int // of those lost: no event is to blame, but the machine stood still
 	Broken     int // connections that last
 	ByKind     map[Kind]Tally
 	Weight     map[string]Weight // by host
@@ -103,6 +104,7 @@ type run struct {
 	mu          sync.Mutex
 	serving     bool // the client has to be served
 	asked, lost int
+	excused     int // of those lost: the machine stood still
 	broken      int
 	byServer    map[string]int
 	lastAnswer  time.Time
@@ -283,7 +285,7 @@ func (r *run) sicken(e Event, since time.Time) {
 func (r *run) report() *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rep := &Report{Seed: r.o.Seed, Slow: r.slow, Took: time.Since(r.began), Asked: r.asked, Lost: r.lost, Broken: r.broken,
+	rep := &Report{Seed: r.o.Seed, Slow: r.slow, Took: time.Since(r.began), Asked: r.asked, Lost: r.lost, Excused: r.excused, Broken: r.broken,
 		ByKind: map[Kind]Tally{}, Weight: maps.Clone(r.weight), LongestTwo: r.longestBoth, Violations: r.violations, Transcript: r.log.String()}
 	for _, e := range r.events {
 		t := rep.ByKind[e.Kind]

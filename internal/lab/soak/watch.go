@@ -295,7 +295,7 @@ func (r *run) weigh() {
 			if u.rss > mostMemory {
 				r.violateLocked("%s uses %v", name, u)
 			}
-			if u.fds > p.first.fds+moreDescriptors {
+			if u.fds > p.first.fds+moreDescriptors || u.rss > p.first.rss+moreMemory {
 				r.violateLocked("%s begins with %v, and has %v after %v", name, p.first, u, time.Since(p.began).Round(time.Second))
 			}
 			r.mu.Unlock()
@@ -305,5 +305,6 @@ func (r *run) weigh() {
 
 const (
 	mostMemory      = 96 << 20
+	moreMemory      = 48 << 20 // than at the age of settledAge: the collector's slack, and no more
 	moreDescriptors = 40
 )
