@@ -75,9 +75,10 @@ type Appliance struct {
 	ctx      context.Context // of what outlives the speaker
 	site     config.Site
 	kept     map[router]*kept
-	waiting  map[string]string     // why an instance does not run yet
-	links    map[string]bool       // tracked devices, and whether they run
-	sources  map[string]netip.Addr // where the adverts of an instance come from
+	waiting  map[string]string      // why an instance does not run yet
+	links    map[string]bool        // tracked devices, and whether they run
+	own      map[string]vrrp.Health // whether instances have an address to send from, by what they track
+	sources  map[string]netip.Addr  // where the adverts of an instance come from
 	scripts  *scripts
 	missing  map[string]bool // scripts that cannot be run
 	standby  map[string]bool
@@ -106,6 +107,7 @@ type kept struct {
 	door      *doorkeeper
 	sync      *switcher
 	resources *resources
+	sends     string // what it tracks to have an address to send from
 }
 
 // New is an Appliance that has not begun. Its Run must be called once.
@@ -480,6 +482,7 @@ func (a *Appliance) keep(in *config.Instance) *kept {
 		door:      &doorkeeper{a.gate, name},
 		sync:      &switcher{a.syncs, name},
 		resources: newResources(finder{a.o.Scripts, runsSystemd}, say, &a.leaveAll, &a.services),
+		sends:     trackSource(in),
 	}
 }
 

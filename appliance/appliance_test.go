@@ -106,6 +106,34 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// A director whose device has lost the address that adverts come from leaves the
+// field to others, also when the virtual addresses of its subnet went with it.
+func TestOwnAddressGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		r := start(t, host, config.Site{Instances: []config.Instance{instance("VI_1", 51, "10.0.0.100/24")}}, nil)
+		time.Sleep(4 * time.Second)
+		host.setLink("eth0", &Link{Index: 2, Running: true, Ethernet: true})
+		time.Sleep(time.Second)
+		s, err := r.Status()
+		if err != nil || s[0].State != "FAULT" || s[0].Cause != "own IPv4 address on eth0 not up" || len(s[0].Tracked) != 1 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if l, _ := host.Link("eth0", true); len(l.Addrs) > 0 {
+			t.Errorf("still there: %v", l.Addrs)
+		}
+		if got := r.said("removed by somebody"); len(got) > 0 {
+			t.Errorf("called a theft: %q", got)
+		}
+		host.setLink("eth0", &Link{Index: 2, Running: true, Ethernet: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/24")}})
+		time.Sleep(5 * time.Second)
+		if s, err := r.Status(); err != nil || s[0].State != "MASTER" || s[0].Source != "10.0.0.7" {
+			t.Errorf("%+v, %v", s, err)
+		}
+		r.stop()
+	})
+}
+
 // One address that the kernel refuses keeps no other away, nor does a route.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -40,10 +40,11 @@ func (a *Appliance) happened(e netif.Event, more <-chan netif.Event) {
 		}
 		a.note(next, &n)
 	}
-	a.putBack(n.stolen, false)
 	if n.look {
 		a.look()
+		return
 	}
+	a.putBack(n.stolen, false)
 }
 
 const (
@@ -93,7 +94,7 @@ func (a *Appliance) note(e netif.Event, n *news) {
 		}
 		n.look = n.look || a.ownGone(e)
 	case netif.AddrAdded:
-		n.look = n.look || a.waitsFor(e.Link)
+		n.look = n.look || a.waitsFor(e.Link) || a.lacks(e.Link)
 	default:
 		n.look = true
 	}
@@ -117,13 +118,15 @@ func (a *Appliance) ownGone(e netif.Event) bool {
 // look compares what is with what should be: devices, addresses, routes, and instances
 // that wait.
 func (a *Appliance) look() {
+	links := linkCache{host: a.o.Host, addrs: true}
+	a.observeSources(&links)
 	all := map[string]bool{}
 	for r := range a.kept {
 		all[r.name] = true
 	}
 	a.putBack(all, true)
 	a.putRoutesBack()
-	links := linkCache{host: a.o.Host, addrs: true}
+	links = linkCache{host: a.o.Host, addrs: true}
 	if len(a.waiting) > 0 || a.sourcesMoved(&links) {
 		a.plan()
 		return
@@ -164,6 +167,37 @@ func (a *Appliance) lookAtLinks(members []vrrp.Member, links *linkCache) {
 	for name := range tracked {
 		a.observeLink(name, links)
 	}
+	a.observeSources(links)
+}
+
+// observeSources tells the speaker which instances have an address to send from, if
+// that is news. Of a device that does not run nothing is said: that is another
+// reason, and its IPv6 addresses come back with it.
+func (a *Appliance) observeSources(links *linkCache) {
+	virtual := virtualOf(&a.site)
+	now := map[string]vrrp.Health{}
+	for i := range a.site.Instances {
+		in := &a.site.Instances[i]
+		if !tracksSource(in) || a.waiting[in.Name] != "" {
+			continue
+		}
+		l := links.get(in.Link)
+		name, health := trackSource(in), vrrp.Up
+		if _, err := sourceOf(l, in, virtual); err != nil && l.Running {
+			health = vrrp.Down
+		}
+		if now[name] = health; a.own[name] != health {
+			a.observed(name, health)
+		}
+	}
+	a.own = now
+}
+
+// lacks tells whether an instance on a device has no address to send from.
+func (a *Appliance) lacks(link string) bool {
+	return slices.ContainsFunc(a.site.Instances, func(in config.Instance) bool {
+		return in.Link == link && a.own[trackSource(&in)] == vrrp.Down
+	})
 }
 
 // observeLink tells the speaker how a device is, if that is news.

@@ -121,6 +121,9 @@ func complete(in *config.Instance, site *config.Site, source netip.Addr, missing
 	if !in.UntrackedLink {
 		add(vrrp.Tracked{Name: config.TrackLink(in.Link)}) // without it there is nobody to speak to
 	}
+	if tracksSource(in) {
+		add(vrrp.Tracked{Name: trackSource(in)})
+	}
 	for _, g := range site.Groups {
 		if slices.Contains(g.Members, in.Name) {
 			for _, t := range g.Track {
@@ -153,12 +156,21 @@ func sourceOf(l Link, in *config.Instance, virtual map[netip.Prefix]bool) (netip
 			return ip, nil
 		}
 	}
-	kind := "IPv4 address"
-	if in.IPv6 {
-		kind = "link-local IPv6 address"
-	}
-	return netip.Addr{}, fmt.Errorf("%s has no %s of its own to send adverts from", in.Link, kind)
+	return netip.Addr{}, fmt.Errorf("%s has no %s of its own to send adverts from", in.Link, sourceKind(in))
 }
+
+func sourceKind(in *config.Instance) string {
+	if in.IPv6 {
+		return "link-local IPv6 address"
+	}
+	return "IPv4 address"
+}
+
+// trackSource is the name under which an instance tracks that it has an address to
+// send from: without one it is in FAULT, as with keepalived.
+func trackSource(in *config.Instance) string { return "own " + sourceKind(in) + " on " + in.Link }
+
+func tracksSource(in *config.Instance) bool { return !in.Source.IsValid() && !in.UntrackedLink }
 
 // passedOver are the wishes that an instance is run without.
 func passedOver(in *config.Instance) []string {

@@ -202,6 +202,9 @@ func describe(in *config.Instance, site *config.Site) InstanceStatus {
 		s.VIPs, s.Addresses = append(s.VIPs, addr), append(s.Addresses, addr.String())
 	}
 	for _, t := range complete(in, site, netip.Addr{}, nil).Track {
+		if t.Name == trackSource(in) {
+			continue // nobody asked for it; when it fails it is the cause
+		}
 		s.Tracked = append(s.Tracked, TrackStatus{t.Name, t.Weight, "unknown"})
 	}
 	return s

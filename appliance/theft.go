@@ -7,6 +7,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/vrrp"
 )
 
 // defence is what an instance does about somebody who removes its addresses. Who
@@ -81,7 +82,7 @@ func (d *defence) atOnce(now time.Time) bool {
 func (a *Appliance) putBack(names map[string]bool, always bool) {
 	links := linkCache{host: a.o.Host, addrs: true}
 	for r, k := range a.kept {
-		if !names[r.name] {
+		if !names[r.name] || a.own[k.sends] == vrrp.Down {
 			continue
 		}
 		d := a.defenceOf(r.name)

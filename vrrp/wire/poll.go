@@ -19,6 +19,9 @@ import (
 type Poll struct {
 	epoll, timer, bell int
 
+	begun time.Time // of the last Wait in the kernel; like quick the caller's
+	quick int       // how many times in a row that was soon after the one before
+
 	mu     sync.Mutex // for what follows
 	closed bool
 }
@@ -66,9 +69,30 @@ func (p *Poll) Wait(until time.Time) {
 		time.Sleep(min(left, time.Millisecond)) // it cannot fail for these arguments
 		return
 	}
+	p.pace(left)
 	var events [16]unix.EpollEvent
 	// EINTR is a reason to look, too: nobody is harmed by a turn more.
 	_, _ = unix.EpollWait(p.epoll, events[:], -1)
+}
+
+// In a flood each packet would wake the thread, which costs more than to judge it.
+const (
+	soon   = time.Millisecond
+	enough = 16
+)
+
+// pace lets some packets come together once many have come one after the other.
+func (p *Poll) pace(left time.Duration) {
+	if time.Since(p.begun) >= soon {
+		p.quick = 0
+	} else {
+		p.quick++
+	}
+	if p.quick >= enough {
+		pause := unix.NsecToTimespec(int64(min(left, soon)))
+		_ = unix.Nanosleep(&pause, nil) // EINTR: it was long enough
+	}
+	p.begun = time.Now()
 }
 
 // Wake implements [vrrp.Waiter].
