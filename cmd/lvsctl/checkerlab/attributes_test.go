@@ -1,9 +1,14 @@
 package checkerlab
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/lvsctl/lvsctl/internal/lab"
+)
 
 // What the kernel has of a service and its servers beside their weight.
 func TestAttributes(t *testing.T) {
+	lab.Long(t)
 	d := newDuel(t)
 	d.start(`
 virtual_server_group web {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lvsctl/lvsctl/internal/lab"
 )
 
 // dns answers every question with a code, of which 0 is well, until it is closed.
@@ -94,6 +96,7 @@ func misc(name string, more ...string) string {
 
 // The checks that are no web servers' business.
 func TestChecks(t *testing.T) {
+	lab.Long(t)
 	d := newDuel(t)
 	d.farm.SetSysctl("net.ipv4.icmp_ratelimit", "0") // each datagram to a closed port is answered
 	var code, greeting atomic.Int32

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+
+	"github.com/lvsctl/lvsctl/internal/lab"
 )
 
 // switchboard is a web server that answers well or badly, as it is told.
@@ -69,6 +71,7 @@ func webService(port int, settings, check string) string {
 // Whether a web server is well: each check has one service, named by its port, with
 // one server that answers well, then badly, and well again.
 func TestHTTP(t *testing.T) {
+	lab.Long(t)
 	d := newDuel(t)
 	web := &switchboard{}
 	d.handle("10.2.0.11:80", web)

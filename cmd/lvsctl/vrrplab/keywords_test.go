@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lvsctl/lvsctl/internal/lab"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
 
 // TestKeywordsOnTheWire: what the less usual keywords change on the wire is what
 // keepalived makes of them: each follows the other's adverts, and yields.
 func TestKeywordsOnTheWire(t *testing.T) {
+	lab.Long(t)
 	needKeepalived(t)
 	for _, c := range []struct {
 		name, globals, instance string

@@ -46,6 +46,7 @@ func (p *pair) until(i int, what string, is func(appliance.InstanceStatus) bool)
 // all of the director's time; in the end the address goes where it is left alone,
 // and stays there.
 func TestThief(t *testing.T) {
+	lab.Long(t)
 	p := newPair(t)
 	// What networkd would have said of the link.
 	index := strings.TrimSpace(p.d[0].Run("cat", "/sys/class/net/eth0/ifindex"))
