@@ -26,6 +26,10 @@ func TestStories(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
+		if testing.Short() && long[filepath.Dir(file)] {
+			t.Logf("%s takes long: make test-all runs it", file)
+			continue
+		}
 		if missing := missing(t, filepath.Dir(file)); missing != "" && os.Getenv("LVSCTL_PEERS") != "require" {
 			t.Logf("%s is left out: install %s", file, missing) // make test-all does
 			continue
@@ -33,6 +37,10 @@ func TestStories(t *testing.T) {
 		scenario.Test(t, tools, file)
 	}
 }
+
+// long are the stories that mostly wait for nodes to be dead for long enough, and
+// of which another one shows the greater part.
+var long = map[string]bool{"active-active": true, "heartbeat-ldirectord-tun": true, "keepalived-web": true}
 
 // missing are the Debian packages that an example wants and this machine lacks: its
 // file packages has COMMAND=PACKAGE.

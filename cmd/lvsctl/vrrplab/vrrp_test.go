@@ -203,6 +203,7 @@ func TestTrackedScript(t *testing.T) {
 // other, with the same files. There is no outage beyond a fail-over, and what
 // people do with such a daemon works.
 func TestReplacement(t *testing.T) {
+	lab.Long(t)
 	needKeepalived(t)
 	p := newPair(t)
 	p.startPeer(1)
