@@ -107,7 +107,8 @@ type kept struct {
 	door      *doorkeeper
 	sync      *switcher
 	resources *resources
-	sends     string // what it tracks to have an address to send from
+	sends     string    // what it tracks to have an address to send from
+	routeSaid time.Time // when a stolen route was last told
 }
 
 // New is an Appliance that has not begun. Its Run must be called once.

@@ -158,7 +158,10 @@ func (a *Appliance) putRoutesBack() {
 		case err != nil:
 			a.reports.say(Warning, r.name, "looking at routes: "+err.Error())
 		case len(missing) > 0:
-			a.reports.say(Warning, r.name, fmt.Sprintf("route to %v was removed by somebody else; put back", missing[0].Dst))
+			if now := time.Now(); k.routeSaid.IsZero() || now.Sub(k.routeSaid) >= fightTold {
+				k.routeSaid = now
+				a.reports.say(Warning, r.name, fmt.Sprintf("route to %v was removed by somebody else; put back", missing[0].Dst))
+			}
 			a.warn(a.speaker.Retake(r.name))
 		}
 	}

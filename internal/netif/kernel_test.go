@@ -121,6 +121,10 @@ var worlds = []struct {
 		route(netif.DelRoute, via("0.0.0.0/0", "192.168.1.1", "eth0")),
 		route(netif.DelRoute, via("::/0", "2001:db8:1::1", "eth0")),
 		route(netif.DelRoute, via("10.7.0.0/16", "192.168.1.2", "eth0")),
+		route(netif.AddRoute, via("10.6.0.0/16", "192.168.1.1", "")), // the device follows from the gateway
+		route(netif.AddRoute, via("10.6.0.0/16", "192.168.1.1", "")), // there already
+		route(netif.ReplaceRoute, via("10.6.0.0/16", "192.168.1.2", "")),
+		route(netif.DelRoute, via("10.6.0.0/16", "192.168.1.2", "")),
 		route(netif.AddRoute, netif.Route{Type: "blackhole", Dst: netip.MustParsePrefix("10.9.0.0/16")}),
 		route(netif.DelRoute, netif.Route{Type: "blackhole", Dst: netip.MustParsePrefix("10.9.0.0/16")}),
 	}},

@@ -151,10 +151,14 @@ func (r Route) Key() RouteKey {
 	return RouteKey{r.Dst, r.Table, r.Metric}
 }
 
-// same is whether r, found, is what was asked for as want.
+// same is whether r, found, is what was asked for as want. Of a route that names
+// its gateway alone the kernel finds the device.
 func (r Route) same(want Route) bool {
 	r, want = r.normal(), want.normal()
 	r.Hops, want.Hops = 0, 0
+	if want.Link == "" && want.Via.IsValid() {
+		r.Link = ""
+	}
 	return r == want
 }
 

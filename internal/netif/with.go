@@ -117,8 +117,18 @@ func (s *Snapshot) addRoute(r Route) error {
 			return syscall.EEXIST
 		}
 	}
-	s.Routes = append(s.Routes, r.normal())
+	s.Routes = append(s.Routes, s.onLink(r))
 	return nil
+}
+
+// onLink is a route as the kernel keeps it: with the device that its gateway is on.
+func (s *Snapshot) onLink(r Route) Route {
+	if r.Link == "" && r.Via.IsValid() {
+		if i := slices.IndexFunc(s.Routes, func(have Route) bool { return !have.Via.IsValid() && have.Dst.Contains(r.Via) }); i >= 0 {
+			r.Link = s.Routes[i].Link
+		}
+	}
+	return r.normal()
 }
 
 func (s *Snapshot) checkRoute(r Route) error {
@@ -152,7 +162,7 @@ func (s *Snapshot) replaceRoute(r Route) error {
 	if i < 0 {
 		return s.addRoute(r)
 	}
-	s.Routes[i] = r.normal()
+	s.Routes[i] = s.onLink(r)
 	return nil
 }
 

@@ -102,8 +102,8 @@ func (v variant) ldirectord(t timing) string {
 	b.WriteString("\tchecktype=connect\n\tscheduler=wlc\n\tprotocol=tcp\n\tquiescent=yes\n")
 	if v.services&4 != 0 {
 		fmt.Fprintf(&b, "virtual=%s:81\n", vip)
-		real(80, 1)
-		b.WriteString("\tchecktype=connect\n\tscheduler=rr\n\tprotocol=tcp\n")
+		real(81, 1)
+		b.WriteString("\tchecktype=connect\n\tcheckport=80\n\tscheduler=rr\n\tprotocol=tcp\n")
 	}
 	return b.String()
 }
@@ -154,7 +154,7 @@ func (v variant) table() table {
 	add("TCP "+web+" rr", 80, 1)
 	add("TCP "+talk+" wlc", 7000, 1+v.services&3)
 	if v.services&4 != 0 {
-		add("TCP "+vip+":81 rr", 80, 1)
+		add("TCP "+vip+":81 rr", 81, 1)
 	}
 	return t
 }
