@@ -90,10 +90,13 @@ func (d *ldDaemon) serveStatus(w http.ResponseWriter, r *http.Request) {
 	}, nil)
 }
 
-func (d *ldDaemon) serveDrain(w http.ResponseWriter, r *http.Request) { answerDrain(w, r, d.director) }
+func (d *ldDaemon) serveDrain(w http.ResponseWriter, r *http.Request) {
+	answerDrain(w, r, d.director, d.state.Kept)
+}
 
-// answerDrain is drain and undrain, by the last word of the path.
-func answerDrain(w http.ResponseWriter, r *http.Request, d *ldirector.Director) {
+// answerDrain is drain and undrain, by the last word of the path. What is answered
+// outlives the daemon.
+func answerDrain(w http.ResponseWriter, r *http.Request, d *ldirector.Director, kept func(context.Context)) {
 	var q drainRequest
 	if err := daemon.Decode(r, &q); err != nil {
 		daemon.Answer(w, http.StatusBadRequest, nil, err)
@@ -110,6 +113,7 @@ func answerDrain(w http.ResponseWriter, r *http.Request, d *ldirector.Director) 
 	} else {
 		err = d.Undrain(r.Context(), s)
 	}
+	kept(r.Context())
 	status := http.StatusOK
 	if err != nil {
 		status = http.StatusNotFound

@@ -177,6 +177,21 @@ func (d *siteDaemon) keep(ctx context.Context) error {
 	}
 }
 
+// kept waits until what was ordered before is on the disk.
+func (d *siteDaemon) kept(ctx context.Context) {
+	taken := make(chan struct{})
+	select {
+	case d.keeps <- func(*siteState) { close(taken) }:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-taken: // what came before is with the state file
+		d.state.Kept(ctx)
+	case <-ctx.Done():
+	}
+}
+
 func (d *siteDaemon) alive(context.Context) error {
 	_, err := d.app.Status()
 	return err
@@ -308,6 +323,7 @@ func (d *siteDaemon) serveMode(w http.ResponseWriter, r *http.Request) {
 	do := map[string]func(...string) error{"standby": d.app.Standby, "takeover": d.app.Takeover, "resume": d.app.Resume}[verb]
 	d.log.Printf(daemon.Notice, "%s was ordered for %s", verb, instancesText(q.Instances))
 	err := do(q.Instances...)
+	d.kept(r.Context())
 	status := http.StatusOK
 	var absent *appliance.NoInstanceError
 	switch {
@@ -340,5 +356,5 @@ func (d *siteDaemon) serveDrain(w http.ResponseWriter, r *http.Request) {
 		daemon.Answer(w, http.StatusNotFound, nil, errors.New("this daemon has no virtual services"))
 		return
 	}
-	answerDrain(w, r, dir)
+	answerDrain(w, r, dir, d.kept)
 }

@@ -18,7 +18,8 @@ type StateFile struct {
 	// Version is that of the value's shape: another one is not read.
 	Version int
 
-	want chan any
+	want  chan any
+	asked chan chan<- struct{}
 }
 
 const maxState = 16 << 20
@@ -31,7 +32,7 @@ type envelope struct {
 
 // NewStateFile is a state file whose task, Run, stores what Put is given.
 func NewStateFile(path string, version int) *StateFile {
-	return &StateFile{Path: path, Version: version, want: make(chan any, 1)}
+	return &StateFile{Path: path, Version: version, want: make(chan any, 1), asked: make(chan chan<- struct{})}
 }
 
 // Load reads the value into v. A file that is absent leaves v as it is and is no
@@ -116,6 +117,17 @@ func (s *StateFile) Put(v any) {
 	s.want <- v
 }
 
+// Kept waits until what Put was given before is on the disk, or the disk has refused
+// it, of which the task's warn hears; at most until ctx ends.
+func (s *StateFile) Kept(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case s.asked <- done:
+		<-done
+	case <-ctx.Done():
+	}
+}
+
 // keepAgain is how often a value that could not be stored is tried again.
 const keepAgain = time.Second
 
@@ -135,6 +147,9 @@ func (s *StateFile) Keep(warn func(error)) Task {
 				k.store()
 			case <-again:
 				k.store()
+			case done := <-s.asked:
+				k.last()
+				close(done)
 			case <-ctx.Done():
 				k.last()
 				return nil

@@ -140,3 +140,31 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+// What was put before Kept is on the disk after it, also when the disk takes nothing
+// at first: then Kept does not wait for better days.
+func TestKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "folder")
+	s := NewStateFile(filepath.Join(dir, "state.json"), 1)
+	var g gathered
+	run(t, s.Keep(g.say))
+	for n := range 50 {
+		s.Put(state{N: n})
+		s.Kept(t.Context())
+		var got state
+		if err := s.Load(&got); err != nil || got.N != n {
+			t.Fatalf("%+v, %v, want %d", got, err, n)
+		}
+	}
+	must(t, os.RemoveAll(dir))
+	must(t, os.WriteFile(dir, nil, 0o600))
+	s.Put(state{N: 50})
+	s.Kept(t.Context())
+	if !strings.Contains(g.all(), "state cannot be kept") {
+		t.Errorf("said: %q", g.all())
+	}
+	must(t, os.Remove(dir))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	NewStateFile(filepath.Join(dir, "other.json"), 1).Kept(ended) // nobody keeps it
+}
