@@ -38,9 +38,9 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// long are the stories that mostly wait for nodes to be dead for long enough, and
+// long are the stories that mostly wait, for nodes to be dead or for programs, and
 // of which another one shows the greater part.
-var long = map[string]bool{"active-active": true, "heartbeat-ldirectord-tun": true, "keepalived-web": true}
+var long = map[string]bool{"active-active": true, "heartbeat-ldirectord-tun": true, "keepalived-web": true, "mpich": true}
 
 // missing are the Debian packages that an example wants and this machine lacks: its
 // file packages has COMMAND=PACKAGE.
