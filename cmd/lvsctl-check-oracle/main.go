@@ -36,20 +36,28 @@ func main() {
 		os.Exit(2)
 	}
 	limit := time.Duration(q.Timeout) * time.Millisecond
-	// The driver does not obey its context everywhere, during login for one.
-	time.AfterFunc(limit, func() {
-		fmt.Printf("no answer from %s within %v\n", q.Addr, limit)
-		os.Exit(1)
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if err := ask(ctx, q); err != nil {
-		if ctx.Err() != nil { // the driver then only says that its connection is closed
-			err = fmt.Errorf("no answer from %s within %v", q.Addr, limit)
-		}
+	if err := askWithin(limit, q); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+}
+
+// askWithin asks and gives up at the limit, whatever the driver does: it does
+// not obey its context everywhere, during login for one. Then it goes on alone
+// until the program ends, which is at once.
+func askWithin(limit time.Duration, q check.OracleQuestion) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() { answer <- ask(ctx, q) }()
+	select {
+	case err := <-answer:
+		if err == nil || ctx.Err() == nil { // past the limit the driver only says that its connection is closed
+			return err
+		}
+	case <-ctx.Done():
+	}
+	return fmt.Errorf("no answer from %s within %v", q.Addr, limit)
 }
 
 // ask runs the query and wants a row. The driver panics over some answers that
