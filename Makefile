@@ -40,17 +40,20 @@ lab: need build ## a shell in a running cluster; EXAMPLE names another one
 	@scripts/need $(call packages,$(EXAMPLE))
 	$(GO) run ./internal/lab/labctl shell -bin $(BIN) $(EXAMPLE)
 
+# PKG="./vrrp ./lvs/..." tests some packages only.
+PKG ?= ./...
+
 # -count=1: go test cannot know that some packages test the program that they build,
 # and would remember results of an older one.
 test: need need-peers build ## all tests that end in minutes
-	LVSCTL_LAB=require $(GO) test -count=1 -short -timeout 20m ./...
+	LVSCTL_LAB=require $(GO) test -count=1 -short -timeout 20m $(PKG)
 
 # The daemons that the checks are tried on, by the package of each.
 SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
 
 test-all: need need-peers build ## and those that take long: elections with keepalived, real servers of each kind, fuzzing
 	@scripts/need $(SERVERS) $(call packages,*)
-	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -count=1 -timeout 30m ./...
+	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -count=1 -timeout 30m $(PKG)
 	scripts/fuzz 60s
 
 bench: need need-peers build ## speed, as ratios to the peers in one boot; BENCH names a part of it

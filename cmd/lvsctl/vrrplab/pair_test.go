@@ -199,8 +199,9 @@ func (p *pair) stop(i int) {
 }
 
 // crash ends a director as a power failure does: its network and its processes are
-// gone at once.
+// gone at once. It is held first, so that it does not see its network go and clean up.
 func (p *pair) crash(i int) {
+	p.run[i].Signal(syscall.SIGSTOP)
 	p.d[i].Unplug("eth0")
 	p.run[i].Kill()
 }
