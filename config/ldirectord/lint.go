@@ -325,7 +325,7 @@ func (r *reader) lintReals(v *virtual) {
 		for a := re.from; ; a = a.Next() {
 			d := v.destination(a, re.portNum, re.method).Addr
 			if was, twice := first[d]; twice {
-				r.warn(re.line, fmt.Sprintf("real: %v is in this virtual already, by line %d", d, was), "remove one; the last one counts")
+				r.warn(re.line, fmt.Sprintf("real: %v is in this virtual already, by line %d", d, was), "remove one; the last one that is well counts")
 				break
 			}
 			first[d] = re.line

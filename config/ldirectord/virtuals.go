@@ -143,21 +143,27 @@ func (m *meaning) fallback(v *virtual) *lvs.Destination {
 	return &d
 }
 
-// members expands the real= lines. Of two for the same destination the last one
-// counts, at the place of the first.
+// members expands the real= lines. Two for the same destination with different
+// questions are two servers to ldirectord as well: the one that is well serves. Of
+// two with the same question the last one counts, at the place of the first.
 func (m *meaning) members(v *virtual) []ldirector.Member {
 	var all []ldirector.Member
-	at := map[netip.AddrPort]int{}
+	type asked struct {
+		addr             netip.AddrPort
+		request, receive string
+	}
+	at := map[asked]int{}
 	for _, re := range v.reals {
 		if !re.found {
 			continue
 		}
 		for a := re.from; ; a = a.Next() {
 			mem := m.member(v, re, a)
-			if i, twice := at[mem.Destination.Addr]; twice {
+			how := asked{mem.Destination.Addr, re.request, re.receive}
+			if i, twice := at[how]; twice {
 				all[i] = mem
 			} else {
-				at[mem.Destination.Addr] = len(all)
+				at[how] = len(all)
 				all = append(all, mem)
 			}
 			if a == re.to {
