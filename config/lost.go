@@ -59,9 +59,9 @@ func (l *losses) virtual(v ldirector.Virtual, all map[lvs.Key]ldirector.Virtual)
 	for _, d := range differences("", reflect.ValueOf(v), reflect.ValueOf(got), skip) {
 		l.say(v.Source, "%s%s", what, d)
 	}
-	members := map[netip.AddrPort]ldirector.Member{}
+	members := map[netip.AddrPort][]ldirector.Member{} // several that are one to the kernel keep their order
 	for _, m := range got.Members {
-		members[m.Destination.Addr] = m
+		members[m.Destination.Addr] = append(members[m.Destination.Addr], m)
 	}
 	said := map[string]int{} // what is so of several servers is said once
 	for _, m := range v.Members {
@@ -84,10 +84,14 @@ func (l *losses) virtual(v ldirector.Virtual, all map[lvs.Key]ldirector.Virtual)
 	}
 }
 
-func lostMember(m ldirector.Member, members map[netip.AddrPort]ldirector.Member) []string {
-	got, there := members[m.Destination.Addr]
-	if !there {
+func lostMember(m ldirector.Member, members map[netip.AddrPort][]ldirector.Member) []string {
+	there := members[m.Destination.Addr]
+	if len(there) == 0 {
 		return []string{fmt.Sprintf("server %v is left out", m.Destination.Addr)}
+	}
+	got := there[0]
+	if len(there) > 1 {
+		members[m.Destination.Addr] = there[1:]
 	}
 	m.Inhibit, got.Inhibit = m.Inhibit && len(m.Checks) > 0, got.Inhibit && len(got.Checks) > 0
 	var all []string

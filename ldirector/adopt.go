@@ -18,8 +18,8 @@ import (
 // else changes about them, and nothing changes in a service that is configured
 // as before. A server that was down stays out though its check be another one now.
 //
-// Services that are no longer configured leave the table if they have cleanstop,
-// and stop being ours if not.
+// Services that are no longer configured leave the table, whatever their
+// cleanstop: that is about the end of the director, as with ldirectord.
 func (p *Plan) Adopt(old *Plan, have lvs.Table, now time.Time) []Event {
 	p.unsaved = true // drains of servers that are gone need not be kept
 	if old != nil {
@@ -55,8 +55,8 @@ func (p *Plan) inherit(old *Plan) {
 			p.leaving[k] = true
 		}
 	}
-	for k, v := range old.byKey {
-		if p.byKey[k] == nil && v.Policy.CleanStop {
+	for k := range old.byKey {
+		if p.byKey[k] == nil {
 			p.leaving[k] = true
 		}
 	}

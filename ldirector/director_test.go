@@ -251,6 +251,27 @@ func TestTheLogOfADirectorsLife(t *testing.T) {
 	})
 }
 
+// What mail tells at the end of a director is who served until then.
+func TestStopTellsOfEveryServerThatServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newMoody()
+		s := direct(t, k, Options{Virtuals: ab()})
+		s.results(up("a"), down("b"))
+		s.expect(
+			"Added virtual server: 10.1.0.100:80",
+			"Real servers of 10.1.0.100:80 serve",
+			"Real server 10.1.0.11:80 (10.1.0.100:80) is up",
+			"Real server 10.1.0.12:80 (10.1.0.100:80) is down: connection refused",
+			"Inaccessible real server: 10.1.0.12:80 (10.1.0.100:80)",
+			"Added real server: 10.1.0.11:80 (10.1.0.100:80) (Weight set to 1)",
+		)
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		s.expect("Purged real server (stop): 10.1.0.11:80 (10.1.0.100:80)", "Purged virtual server (stop): 10.1.0.100:80")
+	})
+}
+
 func TestARefusedChangeIsSaidOnceAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newMoody()

@@ -195,6 +195,26 @@ func (v *virtual) toldServer(e *Event, c lvs.Change, phase Phase) {
 	}
 }
 
+// purged words what the end of a service at the end of the director means to its
+// servers that served: ldirectord removes, logs and mails them one by one, and
+// there is hardly anything else to tell in emailalertstatus=stopping.
+func (p *Plan) purged(key lvs.Key, now time.Time) []Event {
+	v := p.byKey[key]
+	if v == nil {
+		return nil
+	}
+	var events []Event
+	for _, s := range v.slots {
+		if s.chosen.standing != Serving {
+			continue
+		}
+		e := s.chosen.about(Purged, now, "Purged real server (stop):", "")
+		e.Mail = true
+		events = append(events, e)
+	}
+	return events
+}
+
 // tag is the word in brackets of ldirectord's lines about what it purges. It
 // knows two: what is not stop is start.
 func (p Phase) tag() string {

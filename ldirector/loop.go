@@ -456,6 +456,9 @@ func (l *loop) stop(now time.Time) error {
 		k := &recorder{Kernel: l.opt.Kernel}
 		_, err = lvs.Apply(k, truth, changes)
 		for _, c := range k.taken {
+			if c.Op == lvs.DeleteService {
+				l.report(l.plan.purged(c.Service.Key, now)...)
+			}
 			l.report(l.plan.told(c, now, l.phase))
 		}
 		if err == nil {

@@ -211,9 +211,18 @@ func TestPlanTellsTheTable(t *testing.T) {
 			},
 		},
 		"the same server twice: who serves wins, of equals the later": {
-			[]Virtual{service(vip, real("a", 1), Member{Destination: dst("a", 7), Checks: []check.Spec{{ID: "a2"}}})}, "100:80:", []then{
+			[]Virtual{service(vip, real("a", 1), Member{Destination: dst("a", 7), Name: servers["a"], Checks: []check.Spec{{ID: "a2"}}})}, "100:80:", []then{
 				{results(up("a")), "100:80: a=1"},
 				{results(up("a2")), "100:80: a=7"},
+				{results(down("a2")), "100:80: a=1"},
+			},
+		},
+		"two servers that are one to the kernel: whoever is in stays": {
+			[]Virtual{service(vip, real("a", 1), Member{Destination: dst("a", 7), Name: "10.1.0.11:8081", Checks: []check.Spec{{ID: "a2"}}})}, "100:80:", []then{
+				{results(up("a")), "100:80: a=1"},
+				{results(up("a2")), "100:80: a=1"},
+				{results(down("a")), "100:80: a=7"},
+				{results(up("a")), "100:80: a=7"},
 				{results(down("a2")), "100:80: a=1"},
 			},
 		},
@@ -431,12 +440,12 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 	}
 }
 
-func TestServicesWithoutCleanStopAreLeftWhenDropped(t *testing.T) {
+func TestServicesWithoutCleanStopLeaveWithTheirConfiguration(t *testing.T) {
 	old := NewPlan([]Virtual{service(vip, real("a", 1)).with(func(v *Virtual) { v.Policy.CleanStop = false })})
 	p := NewPlan(nil)
 	p.Adopt(old, nil, now0)
-	if p.Owns(vip) {
-		t.Error("a service without cleanstop is still ours after it left the configuration")
+	if !p.Owns(vip) {
+		t.Error("a service that left the configuration is not ours to remove")
 	}
 }
 

@@ -216,13 +216,16 @@ func (m *member) judge() Standing {
 }
 
 // choose settles who counts of members that the kernel cannot tell apart: one
-// that serves before one that does not, and of equals the later.
+// that serves before one that does not. Of equals with one name the later, which
+// is the last word of the file about that server; of equals with several, whose
+// ports are lost on the way to the kernel, whoever is in already, as ldirectord
+// cannot add the other.
 func (v *virtual) choose() {
 	for i := range v.slots {
 		s := &v.slots[i]
-		s.chosen = s.members[0]
-		for _, m := range s.members[1:] {
-			if m.standing.rank() >= s.chosen.standing.rank() {
+		for _, m := range s.members {
+			is, was := m.standing.rank(), s.chosen.standing.rank()
+			if is > was || is == was && m.Name == s.chosen.Name {
 				s.chosen = m
 			}
 		}

@@ -63,8 +63,7 @@ type Policy struct {
 	// ReaddQuiescent puts an absent member that is not well into the table, with
 	// weight 0.
 	ReaddQuiescent bool
-	// CleanStop removes the service from the kernel when the director stops, or
-	// no longer has it configured.
+	// CleanStop removes the service from the kernel when the director stops.
 	CleanStop bool
 	// Quorum is the sum of weights below which the fallback serves; 0 and 1 mean:
 	// when nobody serves. Hysteresis is how much above and below it must be

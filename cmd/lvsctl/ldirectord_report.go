@@ -228,7 +228,7 @@ func monitorText(r check.Result) string {
 			message = r.Err.Error()
 		}
 	}
-	message = strings.NewReplacer("%", "%25", "|", "%7C", "\r", "%0D", "\n", "%0A").Replace(message)
+	message = strings.NewReplacer("%", "%25", "|", "%7c", "\r", "%0d", "\n", "%0a").Replace(message)
 	return fmt.Sprintf("[%s] [%d] %s [%s] %s\n", r.When.Add(r.Took).Format(time.ANSIC), os.Getpid(), id, state, message)
 }
 

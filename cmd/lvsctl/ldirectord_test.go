@@ -53,7 +53,7 @@ func TestMonitorText(t *testing.T) {
 		{check.Result{ID: "connect:tcp:10.0.0.2:80:::1:gate::", When: when},
 			"connect tcp 10.0.0.2 80 1 gate  [up] -\n"},
 		{check.Result{ID: "a:b", When: when, Outcome: check.Outcome{Err: errors.New("100% | no\r\n")}},
-			"a b [down] 100%25 %7C no%0D%0A\n"},
+			"a b [down] 100%25 %7c no%0d%0a\n"},
 	} {
 		if got := monitorText(tt.r); got != "[Sun Nov 22 03:59:39 2026] "+pid+tt.want {
 			t.Errorf("%q, want %q behind date and pid", got, tt.want)

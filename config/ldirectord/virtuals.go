@@ -143,15 +143,12 @@ func (m *meaning) fallback(v *virtual) *lvs.Destination {
 	return &d
 }
 
-// members expands the real= lines. Two for the same destination with different
+// members expands the real= lines. Two for the same address and port with different
 // questions are two servers to ldirectord as well: the one that is well serves. Of
 // two with the same question the last one counts, at the place of the first.
 func (m *meaning) members(v *virtual) []ldirector.Member {
 	var all []ldirector.Member
-	type asked struct {
-		addr             netip.AddrPort
-		request, receive string
-	}
+	type asked struct{ name, request, receive string }
 	at := map[asked]int{}
 	for _, re := range v.reals {
 		if !re.found {
@@ -159,7 +156,7 @@ func (m *meaning) members(v *virtual) []ldirector.Member {
 		}
 		for a := re.from; ; a = a.Next() {
 			mem := m.member(v, re, a)
-			how := asked{mem.Destination.Addr, re.request, re.receive}
+			how := asked{mem.Name, re.request, re.receive}
 			if i, twice := at[how]; twice {
 				all[i] = mem
 			} else {

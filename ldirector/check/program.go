@@ -28,8 +28,8 @@ type Program struct {
 	// Args are its arguments. ldirectord gives four: VIP or mark, port of the
 	// virtual service (0 for a mark), address and port of the real server.
 	Args []string
-	// Perl allows Path to be a Perl script that is not executable
-	// (checktype=external-perl), which is then run by the perl in PATH. The peer
+	// Perl allows Path to be a Perl script that is not executable, or has no first
+	// line to say so (checktype=external-perl); the perl in PATH then runs it. The peer
 	// keeps such a script compiled in its own process; here it is a program like
 	// any other, started for every check.
 	Perl bool
@@ -65,6 +65,9 @@ func (p Program) Examine(ctx context.Context, _ Net) Outcome {
 		return Outcome{Err: local(err)}
 	}
 	e, err := run(ctx, command{path: path, args: args, as: as})
+	if p.Perl && errors.Is(err, syscall.ENOEXEC) { // what the peer evaluates needs no first line
+		e, err = run(ctx, command{path: "perl", args: append([]string{p.Path}, p.Args...), as: as})
+	}
 	if as != nil && errors.Is(err, syscall.EPERM) {
 		return Outcome{Err: local(fmt.Errorf("only root can run %s as another user", p.Path))}
 	}

@@ -76,6 +76,10 @@ func TestProgram(t *testing.T) {
 	if err := os.WriteFile(perlTest, []byte(`exit($ARGV[2] eq "10.0.0.11" ? 0 : 3);`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	perlExec := filepath.Join(dir, "executable.pl") // yet without a first line that says what it is
+	if err := os.WriteFile(perlExec, []byte(`exit($ARGV[2] eq "10.0.0.11" ? 0 : 3);`), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	four := []string{"10.0.0.1", "80", "10.0.0.11", "8080"}
 	for name, tt := range map[string]struct {
 		p    Program
@@ -99,6 +103,8 @@ func TestProgram(t *testing.T) {
 		"not executable":         {Program{Path: notExec}, `is not executable .chmod \+x.`, 0},
 		"no program":             {Program{Path: noShebang}, "a script needs a first line", 0},
 		"perl":                   {Program{Path: perlTest, Args: four, Perl: true}, "", 0},
+		"perl, executable":       {Program{Path: perlExec, Args: four, Perl: true}, "", 0},
+		"perl, executable, down": {Program{Path: perlExec, Args: []string{"1", "2", "3", "4"}, Perl: true}, "exits with 3", 0},
 		"perl, down":             {Program{Path: perlTest, Args: []string{"1", "2", "3", "4"}, Perl: true}, "exits with 3", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
