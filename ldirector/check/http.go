@@ -492,7 +492,7 @@ func (p *httpProbe) judge(x exchange, a answer) Outcome {
 		return Outcome{Err: x.wrong("HTTP %d from %s, wanted %s", a.status, x.peer, p.wants()), Message: a.line}
 	}
 	if err := p.lookAt(x, a); err != nil {
-		return Outcome{Err: err, Message: clip(string(a.body[:min(len(a.body), 1024)]), 1024)}
+		return Outcome{Err: err, Message: clipLines(string(a.body[:min(len(a.body), 1024)]), 1024)}
 	}
 	return Outcome{Message: a.line}
 }

@@ -27,6 +27,15 @@ func say(text string) func(net.Conn) {
 	}
 }
 
+// A monitor file tells what page it was that did not hold, line ends included.
+func TestHTTPKeepsTheLinesOfThePage(t *testing.T) {
+	server := serve(t, say("HTTP/1.0 200 OK\r\n\r\nsorry|\r\n\x01page\n"))
+	out := HTTP{Addr: server, Receive: "It works"}.Examine(soon(t), Host{})
+	if want := "sorry|\r\n page\n"; out.Err == nil || out.Message != want {
+		t.Errorf("message %q, want %q; %v", out.Message, want, out.Err)
+	}
+}
+
 func TestHTTPAnswers(t *testing.T) {
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)

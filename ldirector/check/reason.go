@@ -189,8 +189,21 @@ func localCause(err error) string {
 }
 
 // clip shortens what a server said to what fits a log line, in one line.
-func clip(s string, most int) string {
-	s = strings.ToValidUTF8(strings.Map(printable, s), "?")
+func clip(s string, most int) string { return shorten(strings.Map(printable, s), most) }
+
+// clipLines is clip for where lines may stay lines: a monitor file has its own
+// way to write their ends.
+func clipLines(s string, most int) string {
+	return shorten(strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' {
+			return r
+		}
+		return printable(r)
+	}, s), most)
+}
+
+func shorten(s string, most int) string {
+	s = strings.ToValidUTF8(s, "?")
 	if len(s) <= most {
 		return s
 	}
