@@ -250,7 +250,7 @@ func (o *validateOptions) answer(l *dialects.Loaded, problems []lint.Finding) va
 	a := validateAnswer{Version: 1, Files: []fileJSON{}, Problems: []problemJSON{},
 		Services: len(l.Site.Virtuals), Routers: len(l.Site.Instances)}
 	for _, f := range l.Files {
-		a.Files = append(a.Files, fileJSON(f))
+		a.Files = append(a.Files, fileJSON{f.Name, f.Dialect})
 	}
 	for _, p := range problems {
 		j := problemOf(p.Problem)

@@ -22,6 +22,12 @@ type Options struct {
 	Host    Host
 	// Stdin is what the file "-" stands for.
 	Stdin io.Reader
+	// Heeds are settings of ldirectord's daemon that the caller sees to, as by
+	// reading again what has autoreload=yes. Nothing is said of them.
+	Heeds []string
+	// Cluster are heartbeat's files as they were read before, in place of those on
+	// the disk; nil: none are kept.
+	Cluster *heartbeat.Files
 }
 
 // Loaded is what files say together.
@@ -32,12 +38,18 @@ type Loaded struct {
 	// Outside are settings of one dialect's daemon that a site has no place for.
 	Outside []config.Problem
 	Files   []Read
-	// Cluster is what heartbeat's files say; nil if there are none.
+	// Cluster is what heartbeat's files say; nil if there are none. Beat are they.
 	Cluster *heartbeat.Cluster
+	Beat    heartbeat.Files
 }
 
 // Read is a file that was read, and in which dialect.
-type Read struct{ Name, Dialect string }
+type Read struct {
+	Name, Dialect string
+	Text          []byte
+	// AutoReload has ldirectord read this file again whenever it changes.
+	AutoReload bool
+}
 
 // ErrDialect says that a file's dialect cannot be told.
 var ErrDialect = errors.New("its content does not tell what it is")
@@ -214,11 +226,11 @@ func (l *loader) file(t text) error {
 	if i < 0 {
 		return fmt.Errorf("%s: %w; name it with --dialect %s", t.name, ErrDialect, strings.Join(Names(), "|"))
 	}
-	l.out.Files = append(l.out.Files, Read{t.name, name})
 	if read := table()[i].read; read != nil {
-		l.parts = append(l.parts, read(l.ctx, t, l.opt.Host))
+		l.take(t, name, read(l.ctx, t, l.opt.Host))
 		return nil
 	}
+	l.out.Files = append(l.out.Files, Read{Name: t.name, Dialect: name, Text: t.data})
 	l.dir = filepath.Dir(t.name)
 	f := map[string]*heartbeat.File{haCf: &l.beat.HaCf, haresources: &l.beat.Haresources, authkeys: &l.beat.Authkeys}[name]
 	if f.Name != "" {
@@ -228,12 +240,22 @@ func (l *loader) file(t text) error {
 	return nil
 }
 
+// take keeps what a file says.
+func (l *loader) take(t text, dialect string, p part) {
+	l.out.Files = append(l.out.Files, Read{t.name, dialect, t.data, p.autoReload})
+	l.parts = append(l.parts, p)
+}
+
 // heartbeat reads the three files together, and the configurations of ldirectord
 // that they name.
 func (l *loader) heartbeat() {
 	if l.dir == "" {
 		return
 	}
+	if l.opt.Cluster != nil {
+		l.beat = *l.opt.Cluster
+	}
+	l.out.Beat = l.beat
 	h := l.opt.Host
 	node := ""
 	if h.Online {
@@ -282,8 +304,7 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 			return
 		}
 		l.seen = append(l.seen, name)
-		l.out.Files = append(l.out.Files, Read{name, "ldirectord"})
-		l.parts = append(l.parts, readLdirectord(l.ctx, t, l.opt.Host))
+		l.take(t, "ldirectord", readLdirectord(l.ctx, t, l.opt.Host))
 		return
 	}
 	l.out.Problems = append(l.out.Problems, config.Problem{File: w.Source.File, Line: w.Source.Line, Severity: config.Error,
@@ -296,7 +317,11 @@ func (l *loader) finish() {
 	for i, p := range l.parts {
 		sites[i] = p.site
 		l.out.Problems = append(l.out.Problems, p.problems...)
-		l.out.Outside = append(l.out.Outside, p.outside...)
+		for _, o := range p.outside {
+			if !slices.Contains(l.opt.Heeds, o.key) {
+				l.out.Outside = append(l.out.Outside, o.problem)
+			}
+		}
 	}
 	site, contradictions := config.Merge(sites...)
 	l.out.Site = site
