@@ -76,6 +76,9 @@ func installLinks(w io.Writer, o linksOptions) error {
 	if err != nil {
 		return fmt.Errorf("cannot find this program's own file: %w", err)
 	}
+	if dir, err := os.Stat(o.dir); !o.remove && (err != nil || !dir.IsDir()) {
+		return fmt.Errorf("--dir %s: there is no such folder; make it, or choose another", o.dir)
+	}
 	steps, err := planLinks(o.dir, self, o.remove)
 	if err != nil {
 		return err
