@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -179,13 +180,21 @@ func (e *usageError) Error() string {
 
 func (e *usageError) Unwrap() error { return e.err }
 
+// rootHint is what to do about an error that comes of being nobody.
+func rootHint(err error) string {
+	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() == 0 || strings.Contains(err.Error(), "root") {
+		return ""
+	}
+	return "; run it as root"
+}
+
 // complain prints an error in our voice and returns the exit status it means.
 func complain(err error) int {
 	var silent statusError
 	if errors.As(err, &silent) {
 		return int(silent)
 	}
-	fmt.Fprintf(os.Stderr, "lvsctl: %s\n", harmless(strings.TrimSpace(err.Error())))
+	fmt.Fprintf(os.Stderr, "lvsctl: %s\n", harmless(strings.TrimSpace(err.Error()))+rootHint(err))
 	var wrong *usageError
 	if errors.As(err, &wrong) {
 		return statusUsage
