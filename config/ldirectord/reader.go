@@ -362,7 +362,9 @@ func (r *reader) acceptHead(key, value string, in scope) (*stmt, string) {
 	if st.head, refusal = readHead(value, st.family); refusal != "" {
 		return nil, refusal
 	}
-	st.passed = passedOver(word, value, st.head.String())
+	if st.head.mark == "" { // else what is behind the digits is no address, which is said
+		st.passed = passedOver(word, value, st.head.String())
+	}
 	return st, ""
 }
 
