@@ -98,7 +98,7 @@ func (r *hbRun) run(ctx context.Context) error {
 		return err
 	}
 	if config.Errors(l.Problems) {
-		sayAll(os.Stderr, l.Problems)
+		sayAll(forPeople{os.Stderr}, l.Problems)
 		fmt.Fprintln(os.Stderr, "lvsctl: not started: the files have errors")
 		return statusError(statusInvalid)
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,7 +48,7 @@ func (c *daemonChoice) client(cmd *cobra.Command) (*daemon.Client, error) {
 	names := running()
 	switch len(names) {
 	case 0:
-		return nil, notFound(fmt.Errorf("no daemon answers in %s; start one with lvsctl ldirectord CONFIG start", runFolder))
+		return nil, notFound(fmt.Errorf("no daemon answers in %s; start one with lvsctl run FILE, or with lvsctl ldirectord CONFIG start", runFolder))
 	case 1:
 		return daemon.NewClient(socketOf(names[0])), nil
 	}
@@ -89,6 +88,9 @@ func ask(ctx context.Context, c *daemon.Client, method, path string, in, out any
 	defer cancel()
 	err := c.Call(ctx, method, path, in, out)
 	if errors.Is(err, daemon.ErrNoDaemon) {
+		if names := running(); len(names) > 0 {
+			err = fmt.Errorf("%w; those that do: --name %s", err, strings.Join(names, ", --name "))
+		}
 		return notFound(err)
 	}
 	return err
@@ -338,7 +340,7 @@ func reload(cmd *cobra.Command, c *daemon.Client, out *output) error {
 		}
 		return err
 	}
-	if err := out.say(cmd.OutOrStdout(), a, func(w io.Writer) { printReload(w, os.Stderr, a) }); err != nil {
+	if err := out.say(cmd.OutOrStdout(), a, func(w io.Writer) { printReload(w, cmd.ErrOrStderr(), a) }); err != nil {
 		return err
 	}
 	if !a.Taken {
