@@ -151,7 +151,7 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			return nil, err
 		}
 		if !config.Errors(l.Problems) {
-			sayAll(r.cmd.ErrOrStderr(), toldOf(l))
+			sayAll(r.cmd.ErrOrStderr(), r.told(l))
 			return l, appliance.Check(r.placed(l.Site))
 		}
 		if !r.passes() {
@@ -242,9 +242,12 @@ func (r *siteRun) early(ctx context.Context) error {
 	return nil
 }
 
-// toldOf is what is wrong with files that can be run all the same.
-func toldOf(l *dialects.Loaded) []config.Problem {
+// told is what is wrong with files that can be run all the same.
+func (r *siteRun) told(l *dialects.Loaded) []config.Problem {
 	all := slices.Concat(l.Problems, l.Outside)
+	if r.services == "" {
+		all = append(all, l.Dragged()...)
+	}
 	if l.Cluster != nil {
 		all = append(all, storageProblems(l.Cluster)...)
 	}
@@ -287,7 +290,7 @@ func (r *siteRun) again() reading {
 	if err != nil {
 		return unread(r.d.file, err)
 	}
-	problems := toldOf(l)
+	problems := r.told(l)
 	site := r.placed(l.Site)
 	if config.Errors(problems) {
 		return reading{problems: problems, waits: r.passes()}

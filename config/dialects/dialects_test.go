@@ -267,10 +267,8 @@ func TestDraggedAlong(t *testing.T) {
 				paths = append(paths, filepath.Join(dir, more))
 			}
 			var got []string
-			for _, p := range load(t, paths...).Problems {
-				if strings.Contains(p.Text, "of this file are here only while a is active") {
-					got = append(got, fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line))
-				}
+			for _, p := range load(t, paths...).Dragged() {
+				got = append(got, fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line))
 			}
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("%q with %q %s: said of %q, want %q", tt.haresources, tt.keepalived, more, got, tt.want)

@@ -41,6 +41,7 @@ type Loaded struct {
 	// Cluster is what heartbeat's files say; nil if there are none. Beat are they.
 	Cluster *heartbeat.Cluster
 	Beat    heartbeat.Files
+	bound   []string // configurations of ldirectord that haresources names, as they were read
 }
 
 // Read is a file that was read, and in which dialect.
@@ -82,7 +83,6 @@ type loader struct {
 	beat  heartbeat.Files
 	dir   string // of heartbeat's files
 	seen  []string
-	bound []string // configurations of ldirectord that haresources names, as they were read
 }
 
 // maxFile bounds what is read of a file: far more than any site needs.
@@ -268,7 +268,7 @@ func (l *loader) heartbeat() {
 	given, wanted := l.given("ldirectord"), c.Ldirectord()
 	other := func(w heartbeat.Wanted) bool { return w.Config != wanted[0].Config }
 	if len(given) > 0 && !slices.ContainsFunc(wanted, other) {
-		l.bound = given
+		l.out.bound = given
 		return // one is wanted, and it was given, under whatever name
 	}
 	for _, w := range wanted {
@@ -292,7 +292,7 @@ func (l *loader) given(dialect string) []string {
 // one that is meant.
 func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 	if i := slices.IndexFunc(given, func(name string) bool { return filepath.Base(name) == filepath.Base(w.Config) }); i >= 0 {
-		l.bound = append(l.bound, given[i])
+		l.out.bound = append(l.out.bound, given[i])
 		return
 	}
 	for _, name := range []string{filepath.Join(l.dir, w.Config), filepath.Join(l.dir, "conf", w.Config), w.Config} {
@@ -303,7 +303,7 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 		if err != nil {
 			continue // the next one may be readable; else it is said below
 		}
-		l.bound = append(l.bound, name)
+		l.out.bound = append(l.out.bound, name)
 		if slices.Contains(l.seen, name) {
 			return
 		}
@@ -314,28 +314,6 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 	l.out.Problems = append(l.out.Problems, config.Problem{File: w.Source.File, Line: w.Source.Line, Severity: config.Error,
 		Text: "ldirectord: its configuration " + w.Config + " is not there",
 		Hint: "put it into " + l.dir + ", or name another one with ldirectord::FILE"})
-}
-
-// dragged are files whose services would always be there, and are not beside those
-// of heartbeat: a site's services are bound to its masters all together, or not at
-// all.
-func (l *loader) dragged() []config.Problem {
-	s := l.out.Site
-	if len(s.ServeOn) == 0 {
-		return nil
-	}
-	var ps []config.Problem
-	said := slices.Clone(l.bound)
-	for _, v := range s.Virtuals {
-		if slices.Contains(said, v.Source.File) {
-			continue
-		}
-		said = append(said, v.Source.File)
-		ps = append(ps, config.Problem{File: v.Source.File, Line: v.Source.Line, Severity: config.Warning,
-			Text: "the virtual services of this file are here only while " + strings.Join(s.ServeOn, " or ") + " is active, because haresources has ldirectord",
-			Hint: "run the file in a process of its own if its services are to be always here"})
-	}
-	return ps
 }
 
 func (l *loader) finish() {
@@ -352,6 +330,27 @@ func (l *loader) finish() {
 	site, contradictions := config.Merge(sites...)
 	l.out.Site = site
 	l.out.Problems = append(l.out.Problems, contradictions...)
-	l.out.Problems = append(l.out.Problems, l.dragged()...)
 	config.SortProblems(l.out.Problems)
+}
+
+// Dragged are files whose services would always be there, and are not beside those
+// of heartbeat: a site's services are bound to its masters all together, or not at
+// all. It is nothing to say where the caller binds them to something else.
+func (l *Loaded) Dragged() []config.Problem {
+	s := l.Site
+	if len(s.ServeOn) == 0 {
+		return nil
+	}
+	var ps []config.Problem
+	said := slices.Clone(l.bound)
+	for _, v := range s.Virtuals {
+		if slices.Contains(said, v.Source.File) {
+			continue
+		}
+		said = append(said, v.Source.File)
+		ps = append(ps, config.Problem{File: v.Source.File, Line: v.Source.Line, Severity: config.Warning,
+			Text: "the virtual services of this file are here only while " + strings.Join(s.ServeOn, " or ") + " is active, because haresources has ldirectord",
+			Hint: "run the file in a process of its own if its services are to be always here"})
+	}
+	return ps
 }
