@@ -89,6 +89,11 @@ func (r *run) actDirector(e *happened) error {
 	return nil
 }
 
+// answerLimit is how long an idle machine may take for one of our commands, its start
+// and the daemon's work included. A hand-over is the longest: it waits for the other
+// router.
+const answerLimit = 8 * time.Second
+
 // order runs one of our commands on a host. One that a machine did not run, because
 // it stood still, is given again: whoever gives it would do that, too.
 func (r *run) order(name string, args ...string) error {
@@ -96,13 +101,18 @@ func (r *run) order(name string, args ...string) error {
 	for try := 1; ; try++ {
 		began := time.Now()
 		out, err := r.c.hosts[name].Try(append([]string{r.c.lvsctl}, args...)...)
-		if err == nil {
-			return nil
-		}
+		took := time.Since(began)
 		r.mu.Lock()
 		still := r.stalled(began, time.Now())
 		r.mu.Unlock()
-		if try == tries || still < time.Since(began)/4 {
+		if most := time.Duration(float64(answerLimit)*r.slow) + 3*still; took > most {
+			r.violate("%s# lvsctl %s: it took %v, of which the machine stood still for %v", name, strings.Join(args, " "),
+				took.Round(time.Millisecond), still.Round(time.Millisecond))
+		}
+		if err == nil {
+			return nil
+		}
+		if try == tries || still < took/4 {
 			return fmt.Errorf("%s# lvsctl %s: %w\n%s", name, strings.Join(args, " "), err, out)
 		}
 	}
@@ -154,11 +164,12 @@ func (r *run) flap(e *happened) error {
 	return errors.Join(errs...)
 }
 
-// dump kills a daemon with the one signal on which Go tells of all its goroutines.
+// dump kills a daemon with the one signal, of those that it does not handle, on which Go
+// tells of all its goroutines.
 func (r *run) dump(e *happened) error {
 	p := r.c.proc(e.Host)
 	age, _ := r.c.lives(e.Host)
-	if err := r.c.end(e.Host, syscall.SIGQUIT, r.patient()); err != nil {
+	if err := r.c.end(e.Host, syscall.SIGABRT, r.patient()); err != nil {
 		return err
 	}
 	n := strings.Count(p.Output(), "\ngoroutine ")
@@ -168,6 +179,9 @@ func (r *run) dump(e *happened) error {
 	w := r.weight[e.Host]
 	w.goroutines = max(w.goroutines, n)
 	r.weight[e.Host] = w
+	if n == 0 && age > r.hearing() {
+		r.violateLocked("%s does not tell of its goroutines:\n%s", e.Host, tail(p.Output()))
+	}
 	if n > mostGoroutines {
 		r.violateLocked("%s had %d goroutines after %v:\n%s", e.Host, n, age.Round(time.Second), p.Output())
 	}
