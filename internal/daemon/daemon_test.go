@@ -111,6 +111,7 @@ func TestSignals(t *testing.T) {
 	defer s.Close()
 	exits := make(chan int, 1)
 	s.exit = func(code int) { exits <- code }
+	s.same = time.Hour
 	me := os.Getpid()
 	send := func(sig syscall.Signal) {
 		if err := syscall.Kill(me, sig); err != nil {
@@ -125,6 +126,7 @@ func TestSignals(t *testing.T) {
 	}
 	send(syscall.SIGTERM)
 	<-ctx.Done()
+	send(syscall.SIGTERM) // as timeout(1) does: no second order
 	send(syscall.SIGINT)
 	if code := <-exits; code != 130 {
 		t.Errorf("the second signal exits with %d, want 130", code)
