@@ -298,6 +298,9 @@ func (r *reader) routes(s *stmt) {
 		}
 		if line.finish() {
 			r.inst.Routes = append(r.inst.Routes, line.route)
+			if !line.track {
+				r.inst.loose = append(r.inst.loose, line.route.Source)
+			}
 		}
 	}
 }

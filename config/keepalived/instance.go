@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
@@ -29,6 +30,7 @@ type instance struct {
 	tracked  []tracked
 	// untracked is dont_track_primary.
 	untracked bool
+	loose     []ldirector.Source // routes with no_track
 	// Announcements that are not given are negative; the file's are put in later.
 	garp              vrrp.Garp
 	skip              bool // skip_check_adv_addr
@@ -476,8 +478,8 @@ func (r *reader) trackWeight(l *stmt, owner, what string, t *tracked) bool {
 	switch {
 	case l.words[1] != "weight":
 		r.warn(l.place, fmt.Sprintf("(%s) unknown %s %s option %s - ignoring", owner, what, name, l.words[1]),
-			fmt.Sprintf("%s: %s is no option of what is tracked; keepalived would not track it at all, here it is tracked without", name, config.Quote(l.words[1])), "write NAME weight N")
-		return true
+			fmt.Sprintf("%s: %s is no option of what is tracked; the line does not count", name, config.Quote(l.words[1])), "write NAME, or NAME weight N reverse")
+		return false
 	case len(l.words) == 2:
 		r.warn(l.place, fmt.Sprintf("(%s) weight without value specified for %s %s - ignoring", owner, what, name), fmt.Sprintf("%s: weight has no value; it is not tracked", name), "write weight N")
 		return false

@@ -219,7 +219,11 @@ func (p *siteWriter) instance(in config.Instance) {
 	p.addresses(in)
 	var routes []string
 	for _, r := range in.Routes {
-		routes = append(routes, routeText(r))
+		text := routeText(r)
+		if tracked := func(t vrrp.Tracked) bool { return t.Name == config.TrackLink(r.Link) }; r.Link != "" && r.Link != in.Link && !slices.ContainsFunc(in.Track, tracked) {
+			text += " no_track"
+		}
+		routes = append(routes, text)
 	}
 	p.list("virtual_routes", routes)
 	p.flag("dont_track_primary", in.UntrackedLink)
