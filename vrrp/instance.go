@@ -256,10 +256,6 @@ func (c *Instance) router() router {
 	return r
 }
 
-// Same tells whether two descriptions are of the same virtual router: only one of
-// them can be there.
-func (c *Instance) Same(o *Instance) bool { return c.router() == o.router() }
-
 // follows tells whether c can take the place of o without a new election: an
 // instance that has changed its group or its peers serves on.
 func (c *Instance) follows(o *Instance) bool {

@@ -762,11 +762,11 @@ func (r *reader) owner() string {
 	return r.inst.Name
 }
 
-// notifyDeleted may stand alone: then the state of the removed instance is
-// reported as DELETED by notify, which we do not do.
+// notifyDeleted may stand alone: then notify says DELETED of the removed instance
+// all the same.
 func (r *reader) notifyDeleted(s *stmt) {
+	r.inst.Notify.SayDeleted = true
 	if len(s.words) == 1 {
-		r.warn(s.place, "", "notify_deleted without a command is not supported: notify says FAULT of a removed instance", "")
 		return
 	}
 	notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Deleted }).mean(r, s)

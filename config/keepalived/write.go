@@ -352,6 +352,9 @@ func addressText(a config.Address) string {
 
 func routeText(r config.Route) string {
 	words := []string{r.Dst.String()}
+	if r.Type != "" {
+		words = []string{r.Type, r.Dst.String()}
+	}
 	add := func(keyword, value string) {
 		if value != "" {
 			words = append(words, keyword, value)
@@ -371,6 +374,9 @@ func routeText(r config.Route) string {
 		if n.value != 0 {
 			add(n.keyword, fmt.Sprint(n.value))
 		}
+	}
+	if r.OnLink {
+		words = append(words, "onlink")
 	}
 	return strings.Join(words, " ")
 }
@@ -412,6 +418,7 @@ func (p *siteWriter) notify(n config.Notify) {
 			p.line(c.keyword, commandText(c.command.Words), c.command.User, c.command.Group)
 		}
 	}
+	p.flag("notify_deleted", n.SayDeleted && n.Deleted == nil)
 }
 
 // service writes a virtual service with its servers.
