@@ -356,7 +356,7 @@ func executable(program string) error {
 
 // configTest is -t. What the peer complains about comes first, in its words.
 func (c *kaCommand) configTest() int {
-	var w io.Writer = os.Stderr
+	var w io.Writer = forPeople{os.Stderr}
 	if c.testLog != "" {
 		f, err := os.OpenFile(c.testLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
@@ -413,6 +413,9 @@ func (c *kaCommand) exec() error {
 func (c *kaCommand) background() int {
 	if status, err := c.readable(); err != nil {
 		return c.say(status, err)
+	}
+	if pid, _ := (&daemon.PidFile{Path: c.pid, Word: pidWord}).Owner(); pid != 0 {
+		return c.say(statusOK, alreadyRunning(fmt.Errorf("process %d %w (%s)", pid, daemon.ErrRunning, c.pid)))
 	}
 	if _, err := daemon.Detach(os.Args, startPatience); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
