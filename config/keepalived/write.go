@@ -24,7 +24,9 @@ func Write(w io.Writer, s config.Site) error {
 	p := siteWriter{printer{w: bufio.NewWriter(w)}}
 	p.globals(s)
 	for _, sc := range s.Scripts {
-		p.script(sc)
+		if isTracked(s, sc.Name) { // keepalived complains of others
+			p.script(sc)
+		}
 	}
 	for _, g := range s.Groups {
 		p.group(g)
@@ -36,6 +38,15 @@ func Write(w io.Writer, s config.Site) error {
 		p.service(v)
 	}
 	return p.w.Flush()
+}
+
+// isTracked tells whether the state of anybody depends on a script.
+func isTracked(s config.Site, script string) bool {
+	in := func(all []vrrp.Tracked) bool {
+		return slices.ContainsFunc(all, func(t vrrp.Tracked) bool { return t.Name == config.TrackScript(script) })
+	}
+	return slices.ContainsFunc(s.Instances, func(i config.Instance) bool { return in(i.Track) }) ||
+		slices.ContainsFunc(s.Groups, func(g config.Group) bool { return in(g.Track) })
 }
 
 type siteWriter struct{ printer }
@@ -412,6 +423,9 @@ func (p *siteWriter) notify(n config.Notify) {
 
 // service writes a virtual service with its servers.
 func (p *siteWriter) service(v ldirector.Virtual) {
+	if len(v.Members) == 0 && v.Fallback != nil {
+		v.Members, v.Fallback = []ldirector.Member{{Destination: *v.Fallback}}, nil
+	}
 	if len(v.Members) == 0 {
 		return // keepalived would not have it
 	}
@@ -437,9 +451,11 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 		p.flag("flag-"+strconv.Itoa(i+1), s.Flags&bit != 0)
 	}
 	p.quorum(v)
+	written := map[netip.AddrPort]bool{}
 	for _, m := range v.Members {
-		if !m.Off {
-			p.server(v, m)
+		if a := configured(v, m); !written[a] { // of two keepalived takes the first
+			written[a] = true
+			p.server(v, m, a)
 		}
 	}
 	p.close()
@@ -512,29 +528,44 @@ func (p *siteWriter) hook(keyword string, c *ldirector.Command) {
 }
 
 // configured is a server's address with the port that was configured, which for
-// direct routing and tunnels may be another one than the kernel's.
-func configured(m ldirector.Member) netip.AddrPort {
-	if a, err := netip.ParseAddrPort(m.Name); err == nil && a.Addr() == m.Destination.Addr.Addr() {
+// direct routing and tunnels may be another one than the kernel's. Behind a mark it
+// is the kernel's: keepalived complains of any other.
+func configured(v ldirector.Virtual, m ldirector.Member) netip.AddrPort {
+	d := m.Destination
+	if v.Service.Mark != 0 {
+		if d.Method != lvs.Masq {
+			return netip.AddrPortFrom(d.Addr.Addr(), 0)
+		}
+		return d.Addr
+	}
+	if a, err := netip.ParseAddrPort(m.Name); err == nil && a.Addr() == d.Addr.Addr() {
 		return a
 	}
-	return m.Destination.Addr
+	return d.Addr
 }
 
-func (p *siteWriter) server(v ldirector.Virtual, m ldirector.Member) {
-	a := configured(m)
+// server writes a real server. One that is kept out is in without a weight: there is
+// no other word for it, and who wants it back finds it.
+func (p *siteWriter) server(v ldirector.Virtual, m ldirector.Member, a netip.AddrPort) {
 	p.open("real_server", a.Addr().String(), fmt.Sprint(a.Port()))
-	p.line("weight", fmt.Sprint(m.Destination.Weight))
+	weight := m.Destination.Weight
+	if m.Off {
+		weight = 0
+	}
+	p.line("weight", fmt.Sprint(weight))
 	if own := methodText(m.Destination); own != methodText(v.Members[0].Destination) {
 		p.line("lvs_method", own)
 	}
 	p.number("uthreshold", int(m.Destination.Upper), 0)
 	p.number("lthreshold", int(m.Destination.Lower), 0)
+	checks := p.checks(a, m)
 	p.flag("inhibit_on_failure", m.Inhibit || v.Policy.Quiescent)
-	p.flag("alpha", !m.AssumeUp && len(m.Checks) > 0)
+	// A server that waits for a check and has none would wait for ever.
+	p.flag("alpha", !m.AssumeUp && len(checks) > 0)
 	p.hook("notify_up", m.NotifyUp)
 	p.hook("notify_down", m.NotifyDown)
-	for _, spec := range m.Checks {
-		p.check(a, spec)
+	for _, c := range checks {
+		c.write()
 	}
 	p.close()
 }
