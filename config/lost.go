@@ -191,6 +191,7 @@ func lostChecks(want, got []check.Spec) []string {
 	var all []string
 	for i, w := range want {
 		w, g := usualCheck(w), usualCheck(got[i])
+		all = append(all, lostAround(&w, &g)...)
 		if reflect.TypeOf(w.Probe) != reflect.TypeOf(g.Probe) {
 			all = append(all, fmt.Sprintf("the check (%s) becomes another one (%s)", probeName(w), probeName(g)))
 			continue
@@ -199,6 +200,29 @@ func lostChecks(want, got []check.Spec) []string {
 			all = append(all, "the check's "+d)
 		}
 		all = append(all, lostProbe(w, g)...)
+	}
+	return all
+}
+
+// lostAround compares what is around two probes and takes it off: where packets leave,
+// and that several pages are asked for.
+func lostAround(w, g *check.Spec) []string {
+	var all []string
+	was, before := w.Probe.(check.From)
+	is, after := g.Probe.(check.From)
+	if before && !after {
+		w.Probe = usualProbe(check.Spec{Probe: was.Probe, Timeout: w.Timeout})
+		all = append(all, "the address, interface or mark that a check leaves with is lost")
+	}
+	if after && !before {
+		g.Probe = usualProbe(check.Spec{Probe: is.Probe, Timeout: g.Timeout})
+		all = append(all, "an address, interface or mark for a check to leave with comes in")
+	}
+	if pages, several := w.Probe.(check.All); several && len(pages) > 0 {
+		if one, ok := g.Probe.(check.HTTP); ok {
+			w.Probe, g.Probe = usualProbe(check.Spec{Probe: pages[0]}), one
+			all = append(all, fmt.Sprintf("of %d pages that are asked for the first is left", len(pages)))
+		}
 	}
 	return all
 }
@@ -212,12 +236,33 @@ func lostProbe(w, g check.Spec) []string {
 		}
 		return []string{fmt.Sprintf("the check (%s) is not the same", probeName(w))}
 	}
+	h, http := w.Probe.(check.HTTP)
+	var skip []string
+	if http {
+		skip = []string{"NoRedirect", "TLS"}
+	}
 	var all []string
-	for _, d := range differences("", was, is, []string{"NoRedirect"}) {
+	for _, d := range differences("", was, is, skip) {
 		all = append(all, probeName(w)+": "+d)
 	}
-	if h, ok := w.Probe.(check.HTTP); ok && h.NoRedirect != g.Probe.(check.HTTP).NoRedirect {
-		all = append(all, "http: a redirect "+lostOr(h.NoRedirect, "was a failure, and is followed", "was followed, and is a failure"))
+	if http {
+		all = append(all, lostHTTP(h, g.Probe.(check.HTTP))...)
+	}
+	return all
+}
+
+// lostHTTP says in words what may take a server out that is well.
+func lostHTTP(was, is check.HTTP) []string {
+	var all []string
+	if was.NoRedirect != is.NoRedirect {
+		all = append(all, "http: a redirect "+lostOr(was.NoRedirect, "was a failure, and is followed", "was followed, and is a failure"))
+	}
+	if was.Secure && is.Secure && was.TLS.Verify != is.TLS.Verify {
+		all = append(all, "http: a certificate that no known authority signed "+lostOr(was.TLS.Verify > is.TLS.Verify, "was a failure, and is none", "was none, and is a failure"))
+	}
+	was.TLS.Verify = is.TLS.Verify
+	for _, d := range differences("", reflect.ValueOf(was.TLS), reflect.ValueOf(is.TLS), nil) {
+		all = append(all, "http: tls "+d)
 	}
 	return all
 }
@@ -281,6 +326,11 @@ func lostOr(lost bool, yes, no string) string {
 
 func usualVirtual(v ldirector.Virtual) ldirector.Virtual {
 	v.Policy.Quorum = max(v.Policy.Quorum, 1)
+	if f := v.Fallback; f != nil && v.Service.Mark != 0 && f.Method != lvs.Masq { // see server
+		f := *f
+		f.Addr = netip.AddrPortFrom(f.Addr.Addr(), 0)
+		v.Fallback = &f
+	}
 	if v.Policy.Quiescent { // each server's own word is as good
 		v.Policy.Quiescent = false
 		v.Members = slices.Clone(v.Members)
@@ -396,6 +446,9 @@ func usualHTTP(h check.HTTP) check.HTTP {
 	h.Method = cmp.Or(h.Method, "GET")
 	h.Receive = Quoteless(h.Receive)
 	h.Dialect = 0
+	if h.Digest != "" {
+		h.MaxBody = 0 // as much as is digested
+	}
 	usual := map[bool]uint16{false: 80, true: 443}[h.Secure]
 	if h.Host == h.Addr.Addr().String() || h.Host == h.Addr.String() && h.Addr.Port() == usual {
 		h.Host = ""
@@ -466,6 +519,8 @@ func plain(v reflect.Value) string {
 		return x.String()
 	case lvs.Destination:
 		return x.Addr.String()
+	case []check.StatusRange:
+		return fmt.Sprint(x)
 	case []Resource:
 		var names []string
 		for _, r := range x {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,7 +59,7 @@ func (f *siteFiles) convert(cmd *cobra.Command, args []string, to string) error 
 	if err != nil {
 		return err
 	}
-	lost = append(lost, l.Outside...)
+	lost = slices.Concat(lost, l.Outside, l.Unlooked)
 	config.SortProblems(lost)
 	for _, p := range lost {
 		fmt.Fprintf(notes, "%v\n", p)

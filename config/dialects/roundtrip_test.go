@@ -83,21 +83,41 @@ func tripAll(t *testing.T, root string) int {
 func trip(t *testing.T, s config.Site, to string) (config.Site, []config.Problem) {
 	t.Helper()
 	text, lost := translated(t, s, to)
-	if config.Errors(lost) {
-		t.Errorf("to %s: %v\n%s", to, lost, text)
+	for _, l := range lost {
+		if l.Severity == config.Error {
+			t.Errorf("to %s: %v\n%s", to, l, text)
+		}
 	}
 	p := reading(to)(context.Background(), textOf(text), Host{})
 	for _, wrong := range changed(s, p.site, lost) {
 		t.Errorf("to %s: %s\nlost: %v\n%s", to, wrong, lost, text)
 	}
 	again, more := translated(t, p.site, to)
-	if again != text {
-		t.Errorf("to %s twice:\n%s\nbecomes\n%s", to, text, again)
+	if at, was, is := firstDifference(text, again); at > 0 {
+		t.Errorf("to %s twice: line %d %q becomes %q\n%s", to, at, was, is, text)
 	}
 	for _, l := range more {
 		t.Errorf("to %s twice: %v\n%s", to, l, text)
 	}
 	return p.site, lost
+}
+
+// firstDifference is the line, from 1, in which two texts differ; 0 if they do not.
+func firstDifference(a, b string) (at int, was, is string) {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range max(len(as), len(bs)) {
+		was, is = "", ""
+		if i < len(as) {
+			was = as[i]
+		}
+		if i < len(bs) {
+			is = bs[i]
+		}
+		if was != is || i >= min(len(as), len(bs)) {
+			return i + 1, was, is
+		}
+	}
+	return 0, "", ""
 }
 
 func textOf(s string) text { return text{name: "written", data: []byte(s)} }

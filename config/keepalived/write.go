@@ -2,6 +2,7 @@ package keepalived
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -442,7 +443,11 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 		p.open("virtual_server", s.Addr.Addr().String(), fmt.Sprint(s.Addr.Port()))
 		p.line("protocol", s.Protocol.String())
 	}
-	p.word("lvs_sched", s.Scheduler)
+	scheduler := s.Scheduler
+	if !slices.Contains(schedulers, scheduler) {
+		scheduler = "wlc" // as keepalived reads it
+	}
+	p.line("lvs_sched", scheduler)
 	p.line("lvs_method", methodText(v.Members[0].Destination))
 	p.persistence(s)
 	p.word("persistence_engine", s.PE)
@@ -513,7 +518,7 @@ func (p *siteWriter) quorum(v ldirector.Virtual) {
 	p.hook("quorum_down", v.Hooks.QuorumDown)
 	p.flag("omega", v.Hooks.AtStop)
 	if f := v.Fallback; f != nil {
-		p.line("sorry_server", f.Addr.Addr().String(), fmt.Sprint(f.Addr.Port()))
+		p.line("sorry_server", f.Addr.Addr().String(), fmt.Sprint(portOf(v.Service, *f)))
 		p.line("sorry_server_lvs_method", methodText(*f))
 		if v.Policy.FallbackStays {
 			p.line("sorry_server_inhibit")
@@ -529,19 +534,25 @@ func (p *siteWriter) hook(keyword string, c *ldirector.Command) {
 
 // configured is a server's address with the port that was configured, which for
 // direct routing and tunnels may be another one than the kernel's. Behind a mark it
-// is the kernel's: keepalived complains of any other.
+// is the kernel's. None is that of the service.
 func configured(v ldirector.Virtual, m ldirector.Member) netip.AddrPort {
-	d := m.Destination
-	if v.Service.Mark != 0 {
-		if d.Method != lvs.Masq {
-			return netip.AddrPortFrom(d.Addr.Addr(), 0)
-		}
-		return d.Addr
+	s, d := v.Service, m.Destination
+	if a, err := netip.ParseAddrPort(m.Name); s.Mark == 0 && err == nil && a.Addr() == d.Addr.Addr() {
+		d.Addr = a
 	}
-	if a, err := netip.ParseAddrPort(m.Name); err == nil && a.Addr() == d.Addr.Addr() {
-		return a
+	return netip.AddrPortFrom(d.Addr.Addr(), portOf(s, d))
+}
+
+// portOf is the port of a server or sorry server. keepalived complains of one behind
+// a mark unless it is NAT's.
+func portOf(s lvs.Service, d lvs.Destination) uint16 {
+	switch {
+	case s.Mark == 0:
+		return cmp.Or(d.Addr.Port(), s.Addr.Port())
+	case d.Method != lvs.Masq:
+		return 0
 	}
-	return d.Addr
+	return d.Addr.Port()
 }
 
 // server writes a real server. One that is kept out is in without a weight: there is

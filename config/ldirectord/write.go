@@ -140,11 +140,14 @@ func (p *siteWriter) virtual(v ldirector.Virtual) {
 	} else {
 		p.put("\n%s=%v", name, s.Addr)
 	}
+	v.Members = slices.DeleteFunc(slices.Clone(v.Members), func(m ldirector.Member) bool {
+		return lvs.FamilyOf(m.Destination.Addr.Addr()) != s.Family // a tunnel may lead to the other one
+	})
 	f := formOf(v)
 	for _, m := range v.Members {
 		p.put("\t%s=%v", real, f.real(v, m))
 	}
-	if d := v.Fallback; d != nil && methodOf(d.Method) != "" {
+	if d := v.Fallback; d != nil && methodOf(d.Method) != "" && lvs.FamilyOf(d.Addr.Addr()) == s.Family {
 		p.set(fallback, bareAddr(d.Addr)+" "+methodOf(d.Method))
 	}
 	p.service(v)
@@ -188,7 +191,7 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 			p.set("netmask", maskText(s))
 		}
 	}
-	if s.Flags&lvs.OnePacket != 0 {
+	if s.Flags&lvs.OnePacket != 0 && s.Protocol == lvs.UDP {
 		p.set("ops", "yes")
 	}
 	p.set("schedflags", flagWords(s.Flags))
@@ -438,6 +441,9 @@ func (f *form) words(probe check.Probe, spec check.Spec, v ldirector.Virtual, m 
 		f.kind, f.negotiate = "off", 0
 		return netip.AddrPort{}
 	}
+	if p, ok := probe.(check.HTTP); ok && slices.ContainsFunc(p.Status, func(r check.StatusRange) bool { return r.To > 299 }) {
+		return f.reaches(spec.Timeout, v, m) // the answer that is wanted may be a failure there
+	}
 	if p, ok := probe.(check.DNS); ok && p.Type != "" && (p.Type != "A" && p.Type != "AAAA" || p.Name == "") {
 		return f.reaches(spec.Timeout, v, m) // addresses are all that can be asked for
 	}
@@ -511,6 +517,9 @@ func (f *form) negotiates(probe check.Probe, spec check.Spec) netip.AddrPort {
 	switch p := probe.(type) {
 	case check.HTTP:
 		f.service, f.request, f.receive, f.host = secure("http", p.Secure), p.Target, p.Receive, p.Host
+		if p.Unwanted {
+			f.receive = "" // there is no word for what must not be found
+		}
 		if f.host == p.Addr.String() {
 			f.host = "" // each server has its own, and without a word it is the address
 		}
