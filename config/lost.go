@@ -40,6 +40,7 @@ func Lost(want, got Site) []Problem {
 		}
 	}
 	l.site(want, got)
+	l.more(want, got)
 	SortProblems(l.problems)
 	return l.problems
 }
@@ -277,7 +278,7 @@ func (l *losses) site(want, got Site) {
 			l.say(in.Origin, "virtual router %s is left out, and nothing raises its addresses", in.Name)
 			continue
 		}
-		for _, d := range differences("", reflect.ValueOf(usualInstance(in)), reflect.ValueOf(usualInstance(got.Instances[i])), []string{"Name"}) {
+		for _, d := range differences("", reflect.ValueOf(usualInstance(in)), reflect.ValueOf(usualInstance(got.Instances[i])), nil) {
 			l.say(in.Origin, "instance %s: %s", in.Name, d)
 		}
 	}
@@ -312,6 +313,30 @@ func (l *losses) site(want, got Site) {
 			}
 		}
 		l.say(at, "that services are there only where %s is master is lost", strings.Join(want.ServeOn, " or "))
+	}
+}
+
+// more says what came in that is no virtual service.
+func (l *losses) more(want, got Site) {
+	for _, in := range got.Instances {
+		if !slices.ContainsFunc(want.Instances, func(o Instance) bool { return o.VRID == in.VRID && o.Link == in.Link && o.IPv6 == in.IPv6 }) {
+			l.say(ldirector.Source{}, "virtual router %s comes in", in.Name)
+		}
+	}
+	for _, s := range got.Scripts {
+		if !slices.ContainsFunc(want.Scripts, func(o Script) bool { return o.Name == s.Name }) {
+			l.say(ldirector.Source{}, "script %s comes in", s.Name)
+		}
+	}
+	for _, g := range got.Groups {
+		if !slices.ContainsFunc(want.Groups, func(o Group) bool { return o.Name == g.Name }) {
+			l.say(ldirector.Source{}, "sync group %s comes in", g.Name)
+		}
+	}
+	for _, y := range got.Sync {
+		if !slices.ContainsFunc(want.Sync, func(o Sync) bool { return o.Daemon.Interface == y.Daemon.Interface }) {
+			l.say(ldirector.Source{}, "a sync daemon on %s comes in", y.Daemon.Interface)
+		}
 	}
 }
 
@@ -392,10 +417,21 @@ func usualProbe(s check.Spec) check.Probe {
 		return p
 	case check.HTTP:
 		return usualHTTP(p)
+	case check.From:
+		p.Probe = usualProbe(check.Spec{Probe: p.Probe, Timeout: s.Timeout})
+		return p
+	case check.Combined:
+		p.Negotiate = usualProbe(check.Spec{Probe: p.Negotiate, Timeout: s.Timeout})
+		return p
 	case check.All:
-		if len(p) == 1 {
-			return usualProbe(check.Spec{Probe: p[0]})
+		all := make(check.All, len(p))
+		for i := range p {
+			all[i] = usualProbe(check.Spec{Probe: p[i], Timeout: s.Timeout})
 		}
+		if len(all) == 1 {
+			return all[0]
+		}
+		return all
 	case check.Ping:
 		p.Tries = max(p.Tries, 1)
 		if p.Wait == 0 {

@@ -458,7 +458,7 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 	p.quorum(v)
 	written := map[netip.AddrPort]bool{}
 	for _, m := range v.Members {
-		if a := configured(v, m); !written[a] { // of two keepalived takes the first
+		if a := configured(v.Service, m.Destination); !written[a] { // of two keepalived takes the first
 			written[a] = true
 			p.server(v, m, a)
 		}
@@ -532,14 +532,9 @@ func (p *siteWriter) hook(keyword string, c *ldirector.Command) {
 	}
 }
 
-// configured is a server's address with the port that was configured, which for
-// direct routing and tunnels may be another one than the kernel's. Behind a mark it
-// is the kernel's. None is that of the service.
-func configured(v ldirector.Virtual, m ldirector.Member) netip.AddrPort {
-	s, d := v.Service, m.Destination
-	if a, err := netip.ParseAddrPort(m.Name); s.Mark == 0 && err == nil && a.Addr() == d.Addr.Addr() {
-		d.Addr = a
-	}
+// configured is the address of a server to write: the kernel's. A check that asks at
+// another port says so itself. Where the kernel has none it is that of the service.
+func configured(s lvs.Service, d lvs.Destination) netip.AddrPort {
 	return netip.AddrPortFrom(d.Addr.Addr(), portOf(s, d))
 }
 

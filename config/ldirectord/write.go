@@ -348,22 +348,28 @@ func (f form) impliedLogin(s lvs.Service) bool {
 	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts[f.service]
 }
 
-// commonPort is the checkport to write: none, where each server is asked on its
-// own port.
+// commonPort is the checkport to write, where all servers are asked on one that is not
+// their own. None has each server asked on its own port, and so does a virtual whose
+// servers are asked on different ones: that is where they serve.
 func commonPort(v ldirector.Virtual, service string, first uint16) uint16 {
 	if first == 0 {
 		return 0 // the check does not use ports
 	}
+	own := true
 	for _, m := range v.Members {
 		if len(m.Checks) == 0 {
 			continue
 		}
-		own := cmp.Or(configuredPort(v.Service, m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
-		if _, at := wordsOf(v, m); at.Port() != own {
-			return first
+		_, at := wordsOf(v, m)
+		if at.Port() != first {
+			return 0
 		}
+		own = own && first == cmp.Or(configuredPort(v.Service, m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
 	}
-	return 0
+	if own {
+		return 0
+	}
+	return first
 }
 
 // configuredPort is what stands behind real=, which for gate and ipip may be
