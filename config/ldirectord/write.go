@@ -348,25 +348,26 @@ func (f form) impliedLogin(s lvs.Service) bool {
 	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts[f.service]
 }
 
-// commonPort is the checkport to write, where all servers are asked on one that is not
-// their own. None has each server asked on its own port, and so does a virtual whose
-// servers are asked on different ones: that is where they serve.
+// commonPort is the checkport to write, where the servers are asked on one that is not
+// their own. Without it each is asked on its own port, and so are those of a virtual
+// that are asked on different ones: that is where they serve. Behind a mark they may
+// have none; then all are asked on the first one's.
 func commonPort(v ldirector.Virtual, service string, first uint16) uint16 {
 	if first == 0 {
 		return 0 // the check does not use ports
 	}
-	own := true
+	same, own, known := true, true, true
 	for _, m := range v.Members {
 		if len(m.Checks) == 0 {
 			continue
 		}
 		_, at := wordsOf(v, m)
-		if at.Port() != first {
-			return 0
-		}
-		own = own && first == cmp.Or(configuredPort(v.Service, m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
+		port := cmp.Or(configuredPort(v.Service, m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
+		same = same && at.Port() == first
+		own = own && at.Port() == port
+		known = known && port != 0
 	}
-	if own {
+	if own || known && !same {
 		return 0
 	}
 	return first
