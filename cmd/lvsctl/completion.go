@@ -26,13 +26,14 @@ completed as well.`,
 			if len(args) != 1 {
 				return usage(cmd, fmt.Errorf("which shell? bash, zsh or fish"))
 			}
-			return printCompletion(cmd.OutOrStdout(), root, args[0])
+			return printCompletion(cmd, root, args[0])
 		},
 	}
 	return cmd
 }
 
-func printCompletion(w io.Writer, root *cobra.Command, shell string) error {
+func printCompletion(cmd, root *cobra.Command, shell string) error {
+	w := cmd.OutOrStdout()
 	var err error
 	var peers string
 	switch shell {
@@ -43,7 +44,7 @@ func printCompletion(w io.Writer, root *cobra.Command, shell string) error {
 	case "fish":
 		err, peers = root.GenFishCompletion(w, true), fishPeers
 	default:
-		return usage(root, fmt.Errorf("shell %q: no completion for it; there is bash, zsh and fish", shell))
+		return usage(cmd, fmt.Errorf("shell %q: no completion for it; there is bash, zsh and fish", shell))
 	}
 	if err != nil {
 		return err

@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/lvsctl/lvsctl/appliance"
+	"github.com/lvsctl/lvsctl/doctor"
 	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/realserver"
 )
 
 // described are the types behind the tables of docs/control-socket.md, by heading.
@@ -26,15 +28,57 @@ var described = map[string]any{
 	"Heartbeat": hbCluster{}, "Group": hbGroup{},
 }
 
-// People write programs against the page: it has each key that we send, says of
-// each whether it can be missing, and no other.
+// answers are the types behind the tables of docs/json.md.
+var answers = map[string]any{
+	"Validate": validateAnswer{}, "File": fileJSON{}, "Problem": problemJSON{}, "Diff": diffAnswer{}, "Change": changeJSON{}, "Apply": applyAnswer{},
+	"Why and drain": serversAnswer{}, "Found server": found{}, "Instances of a daemon": instancesAnswer{}, "Heartbeat status": hbStatus{},
+	"Real server: up and down": stepsAnswer{}, "Real server's finding": realserver.Finding{}, "Real server: status and check": lookAnswer{},
+	"Setup": realserver.Status{}, "VIP": realserver.VIPStatus{}, "Setting": realserver.Setting{},
+	"Doctor": doctorAnswer{}, "Finding": doctor.Finding{}, "Probe": doctor.Probe{}, "Who answers": doctor.Who{}, "Advert": advertAnswer{}, "Hop": doctor.Hop{},
+	"Links": linksAnswer{}, "Link": link{}, "Version": versionAnswer{},
+}
+
 func TestControlSocketPage(t *testing.T) {
-	text, err := os.ReadFile("../../docs/control-socket.md")
+	text := pageHas(t, "../../docs/control-socket.md", described)
+	for _, typ := range reachable(reflect.TypeOf(statusAnswer{}), map[reflect.Type]bool{}) {
+		if !onPage(typ, described) {
+			t.Errorf("%v is in the status and not on the page", typ)
+		}
+	}
+	for kind := ldirector.Kind(1); !strings.HasPrefix(kind.String(), "event "); kind++ {
+		if !strings.Contains(string(text), "`"+kind.String()+"`") {
+			t.Errorf("event kind %v is not on the page", kind)
+		}
+	}
+}
+
+func TestJSONPage(t *testing.T) {
+	pageHas(t, "../../docs/json.md", answers)
+	seen := map[reflect.Type]bool{}
+	for _, answer := range answers {
+		for _, typ := range reachable(reflect.TypeOf(answer), seen) {
+			if !onPage(typ, answers) && !onPage(typ, described) {
+				t.Errorf("%v is in an answer and on no page", typ)
+			}
+		}
+	}
+}
+
+func onPage(typ reflect.Type, tables map[string]any) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(tables)), func(v any) bool { return reflect.TypeOf(v) == typ })
+}
+
+// pageHas compares the tables of a page with the types behind them. People write
+// programs against the page: it has each key that we send, says of each whether it
+// can be missing, and no other.
+func pageHas(t *testing.T, page string, tables map[string]any) []byte {
+	t.Helper()
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for heading, what := range described {
-		section := regexp.MustCompile(`(?m)^##+ ` + heading + `\n\n((?:\|.*\n)+)`).FindSubmatch(text)
+	for heading, what := range tables {
+		section := regexp.MustCompile(`(?m)^##+ ` + heading + `\n\n(?:[^|#]*\n\n)?((?:\|.*\n)+)`).FindSubmatch(text)
 		if section == nil {
 			t.Errorf("%s: no such table", heading)
 			continue
@@ -50,16 +94,7 @@ func TestControlSocketPage(t *testing.T) {
 			}
 		}
 	}
-	for _, typ := range reachable(reflect.TypeOf(statusAnswer{}), map[reflect.Type]bool{}) {
-		if !slices.ContainsFunc(slices.Collect(maps.Values(described)), func(v any) bool { return reflect.TypeOf(v) == typ }) {
-			t.Errorf("%v is in the status and not on the page", typ)
-		}
-	}
-	for kind := ldirector.Kind(1); !strings.HasPrefix(kind.String(), "event "); kind++ {
-		if !strings.Contains(string(text), "`"+kind.String()+"`") {
-			t.Errorf("event kind %v is not on the page", kind)
-		}
-	}
+	return text
 }
 
 // keysOnPage are the keys of a table, and whether it calls them optional.

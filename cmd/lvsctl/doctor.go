@@ -105,8 +105,11 @@ func (o *doctorOptions) read(cmd *cobra.Command) error {
 			return usage(cmd, fmt.Errorf("--path %q: write it as 192.168.131.252:80 or [2001:db8::252]:80", o.path))
 		}
 	}
-	if o.listen < 0 || o.listen > maxListen || o.wait <= 0 || o.wait > time.Minute {
-		return usage(cmd, fmt.Errorf("--listen is at most %v, --wait more than 0 and at most a minute", maxListen))
+	if o.listen < 0 || o.listen > maxListen {
+		return usage(cmd, fmt.Errorf("--listen %v: it is at most %v", o.listen, maxListen))
+	}
+	if o.wait <= 0 || o.wait > time.Minute {
+		return usage(cmd, fmt.Errorf("--wait %v: it is more than 0 and at most a minute", o.wait))
 	}
 	if o.setupFlags.given(cmd) {
 		if o.setups, err = o.setupFlags.read(cmd); err != nil {

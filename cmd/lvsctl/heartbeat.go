@@ -401,7 +401,7 @@ func hbOrderMain(prog, verb string, args []string) int {
 		_, err = hbOrder(context.Background(), c, verb, which)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", prog, err)
+		fmt.Fprintf(os.Stderr, "%s: %s\n", prog, harmless(err.Error()))
 		return statusFailed
 	}
 	return statusOK

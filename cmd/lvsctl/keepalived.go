@@ -356,7 +356,7 @@ func executable(program string) error {
 
 // configTest is -t. What the peer complains about comes first, in its words.
 func (c *kaCommand) configTest() int {
-	var w io.Writer = os.Stderr
+	var w io.Writer = forPeople{os.Stderr}
 	if c.testLog != "" {
 		f, err := os.OpenFile(c.testLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // defaultLinkDir comes before /usr/sbin in root's PATH everywhere we know, so
@@ -75,6 +76,12 @@ func installLinks(w io.Writer, o linksOptions) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find this program's own file: %w", err)
+	}
+	if dir, err := os.Stat(o.dir); !o.remove && (err != nil || !dir.IsDir()) {
+		return fmt.Errorf("--dir %s: there is no such folder; make it, or choose another", o.dir)
+	}
+	if err := unix.Access(o.dir, unix.W_OK); err != nil && !o.dryRun && !o.remove {
+		return fmt.Errorf("--dir %s: %w", o.dir, err)
 	}
 	steps, err := planLinks(o.dir, self, o.remove)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,7 +48,7 @@ func (c *daemonChoice) client(cmd *cobra.Command) (*daemon.Client, error) {
 	names := running()
 	switch len(names) {
 	case 0:
-		return nil, notFound(fmt.Errorf("no daemon answers in %s; start one with lvsctl ldirectord CONFIG start", runFolder))
+		return nil, notFound(fmt.Errorf("no daemon answers in %s; start one with lvsctl run FILE, or with lvsctl ldirectord CONFIG start", runFolder))
 	case 1:
 		return daemon.NewClient(socketOf(names[0])), nil
 	}
@@ -89,6 +88,9 @@ func ask(ctx context.Context, c *daemon.Client, method, path string, in, out any
 	defer cancel()
 	err := c.Call(ctx, method, path, in, out)
 	if errors.Is(err, daemon.ErrNoDaemon) {
+		if names := running(); len(names) > 0 {
+			err = fmt.Errorf("%w; those that do: --name %s", err, strings.Join(names, ", --name "))
+		}
 		return notFound(err)
 	}
 	return err
@@ -324,8 +326,9 @@ did not change in the file is not touched in the kernel.`,
 	return cmd
 }
 
-// reloadPatience allows for name servers that do not answer.
-const reloadPatience = lookupPatience + askPatience
+// reloadPatience allows for name servers that do not answer, also to a reading that
+// is under way.
+const reloadPatience = 2*lookupPatience + askPatience
 
 func reload(cmd *cobra.Command, c *daemon.Client, out *output) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), reloadPatience)
@@ -337,7 +340,7 @@ func reload(cmd *cobra.Command, c *daemon.Client, out *output) error {
 		}
 		return err
 	}
-	if err := out.say(cmd.OutOrStdout(), a, func(w io.Writer) { printReload(w, os.Stderr, a) }); err != nil {
+	if err := out.say(cmd.OutOrStdout(), a, func(w io.Writer) { printReload(w, cmd.ErrOrStderr(), a) }); err != nil {
 		return err
 	}
 	if !a.Taken {
@@ -351,6 +354,8 @@ func printReload(w, problems io.Writer, a reloadAnswer) {
 		fmt.Fprintf(problems, "%s\n", p)
 	}
 	switch {
+	case a.TriedAgain:
+		fmt.Fprintln(w, "not taken: the configuration in force stays;", waiting)
 	case !a.Taken:
 		fmt.Fprintln(w, "not taken: the configuration in force stays")
 	case a.Refused != "":

@@ -75,7 +75,7 @@ func drain(cmd *cobra.Command, o *drainOptions) error {
 	if err != nil {
 		return err
 	}
-	advise(os.Stderr, servers)
+	advise(forPeople{os.Stderr}, servers)
 	if o.wait {
 		servers, err = o.watch(ctx, cmd.OutOrStdout(), c, servers)
 	}

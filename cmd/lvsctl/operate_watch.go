@@ -135,7 +135,7 @@ func (w *watcher) note(text string) {
 
 func (w *watcher) print(events []eventAnswer) error {
 	for _, e := range events {
-		line := e.When.Local().Format(time.DateTime) + " " + e.Text
+		line := e.When.Local().Format(time.DateTime) + " " + harmless(e.Text)
 		if w.json {
 			data, err := json.Marshal(e)
 			if err != nil {

@@ -227,7 +227,12 @@ func remembered(st realserver.State, have netif.Snapshot, setups []realserver.Se
 
 // answer tells what was done, also when something failed after it.
 func answer(out io.Writer, o *output, a stepsAnswer, err error) error {
-	if sayErr := o.say(out, a, func(w io.Writer) { printSteps(w, a) }); err == nil {
+	text := func(w io.Writer) {
+		if err == nil || len(a.Steps)+len(a.Files) > 0 { // else "nothing to do" would be a lie
+			printSteps(w, a)
+		}
+	}
+	if sayErr := o.say(out, a, text); err == nil {
 		err = sayErr
 	}
 	return err

@@ -90,7 +90,7 @@ func lookAt(out, notes io.Writer, asked []realserver.Setup, o *output, check boo
 		a.OK = a.OK && st.OK
 		a.Setups = append(a.Setups, st)
 	}
-	if err := o.say(out, a, func(w io.Writer) { printLook(w, a, check, onColour()) }); err != nil {
+	if err := o.sayAsIs(out, a, func(w io.Writer) { printLook(w, a, check, onColour()) }); err != nil {
 		return err
 	}
 	if check && !a.OK {

@@ -5,17 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // own runs a command of our own and returns its exit status.
 func own(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetErr(forPeople{os.Stderr})
 	if err := root.Execute(); err != nil {
 		return complain(err)
 	}
@@ -25,6 +28,7 @@ func own(args []string) int {
 // newRoot is the command tree. Nothing in it is global: a test, a manual page
 // check and a completion each make their own.
 func newRoot() *cobra.Command {
+	var tellVersion bool
 	root := &cobra.Command{
 		Use:   "lvsctl",
 		Short: "Run a Linux Virtual Server cluster",
@@ -41,19 +45,64 @@ do next, and nothing changes unless the verb says so.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if tellVersion {
+				_, err := fmt.Fprint(cmd.OutOrStdout(), versionLine(versions()))
+				return err
+			}
 			return cmd.Help()
 		},
 	}
+	root.Flags().BoolVar(&tellVersion, "version", false, "say what lvsctl version says")
 	root.AddGroup(&cobra.Group{ID: "compat", Title: "Compatibility commands:"},
 		&cobra.Group{ID: "own", Title: "Our own commands:"})
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, flagError(err)) })
 	root.SetHelpCommandGroupID("own")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpFunc(printHelp)
 	root.AddCommand(slices.Concat(ipvsadmCommands(), ldirectordCommands(), keepalivedCommands(), heartbeatCommands(), operateCommands(), siteCommands(), []*cobra.Command{
 		runCommand(), vrrpCommand(), realserverCommand(), doctorCommand(), linksCommand(), completionCommand(root), versionCommand(),
 	})...)
+	helpCommand(root)
 	return root
+}
+
+// helpCommand teaches cobra's own that a word which is no command is an error.
+func helpCommand(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		cmd.Short, cmd.Use = "Say how a command is used", "help [COMMAND...]"
+		cmd.Long = "Help says how a command is used, as --help behind that command does."
+		cmd.Example = "  lvsctl help vrrp run"
+		cmd.Run = nil
+		cmd.RunE = func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = knownCommand(about, rest)
+			}
+			if err != nil {
+				return err
+			}
+			return about.Help()
+		}
+	}
+}
+
+// flagError says what is wrong with the value of a flag, without Go's words for it.
+func flagError(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	kinds := map[string]string{"int": "a whole number", "uint32": "a whole number from 0", "uint16": "a number from 0 to 65535",
+		"float64": "a number", "bool": "true or false", "duration": "a time such as 500ms, 30s or 10m"}
+	kind, ok := kinds[bad.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("--%s %q: it is %s", bad.GetFlag().Name, bad.GetValue(), kind)
 }
 
 // printHelp is cobra's own help with the example last: that is where the eye
@@ -99,7 +148,8 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	err := fmt.Errorf("unknown command %q", args[0])
-	cmd.SuggestionsMinimumDistance = 2 // letters that may be wrong; cobra's default is for its own message only
+	// Letters that may be wrong: in a short word two are half of it.
+	cmd.SuggestionsMinimumDistance = min(2, 1+len(args[0])/5)
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		err = fmt.Errorf("%w; did you mean %q?", err, near[0])
 	}
@@ -130,13 +180,21 @@ func (e *usageError) Error() string {
 
 func (e *usageError) Unwrap() error { return e.err }
 
+// rootHint is what to do about an error that comes of being nobody.
+func rootHint(err error) string {
+	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() == 0 || strings.Contains(err.Error(), "root") {
+		return ""
+	}
+	return "; run it as root"
+}
+
 // complain prints an error in our voice and returns the exit status it means.
 func complain(err error) int {
 	var silent statusError
 	if errors.As(err, &silent) {
 		return int(silent)
 	}
-	fmt.Fprintf(os.Stderr, "lvsctl: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(os.Stderr, "lvsctl: %s\n", harmless(strings.TrimSpace(err.Error()))+rootHint(err))
 	var wrong *usageError
 	if errors.As(err, &wrong) {
 		return statusUsage

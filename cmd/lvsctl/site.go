@@ -74,6 +74,10 @@ func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, 
 		l.Problems = append(l.Problems, missingLinks(l.Site, hasLink)...)
 		config.SortProblems(l.Problems)
 	}
+	var at *fs.PathError
+	if errors.As(err, &at) && err == error(at) {
+		err = fmt.Errorf("%s: %w", at.Path, at.Err) // "stat" tells nobody anything
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(err)
 	}

@@ -142,7 +142,7 @@ func (o *applyOptions) run(cmd *cobra.Command, args []string) error {
 // report says what was done, or would be.
 func (o *applyOptions) report(out, notes io.Writer, p plan, before time.Time) error {
 	a := applyAnswer{p.answer(), o.dryRun, !o.dryRun && len(p.changes) > 0, before}
-	err := o.say(out, a, func(w io.Writer) {
+	err := o.sayAsIs(out, a, func(w io.Writer) {
 		p.print(w, onColour())
 		if len(p.changes) == 0 {
 			fmt.Fprintln(w, "nothing to do: the table is as the files want it")

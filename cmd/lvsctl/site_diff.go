@@ -200,7 +200,7 @@ func (p plan) print(w io.Writer, colour bool) {
 			place += ": "
 		}
 		line := fmt.Sprintf("%s %-*s  # %s%s", sign, width, c.Rule, place, c.Reason)
-		fmt.Fprintln(w, painted(line, code, colour))
+		fmt.Fprintln(w, painted(harmless(line), code, colour))
 	}
 }
 
@@ -298,7 +298,7 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	p := planFor(l.Site, have, o.prune)
-	if err := o.say(cmd.OutOrStdout(), p.answer(), func(w io.Writer) { p.print(w, onColour()) }); err != nil {
+	if err := o.sayAsIs(cmd.OutOrStdout(), p.answer(), func(w io.Writer) { p.print(w, onColour()) }); err != nil {
 		return err
 	}
 	p.note(cmd.ErrOrStderr())

@@ -89,7 +89,7 @@ func (o *topOptions) run(ctx context.Context, out io.Writer, k *kernel.Client) e
 		}
 		var b bytes.Buffer
 		printTop(&b, time.Now(), sorted(st, o.order), standings(ctx))
-		text := b.Bytes()
+		text := []byte(harmless(b.String()))
 		if paints {
 			text = append([]byte("\x1b[H\x1b[J"), cut(text, rows-1)...) // home, clear
 		} else if round > 1 {

@@ -36,14 +36,20 @@ func versionCommand() *cobra.Command {
 			if err := out.check(cmd); err != nil {
 				return err
 			}
-			v := versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31", Ldirectord: "4.12", Keepalived: "2.2"}
-			return out.say(cmd.OutOrStdout(), v, func(w io.Writer) {
-				fmt.Fprintf(w, "lvsctl %s (%s), in place of ipvsadm %s, ldirectord %s, keepalived %s\n", v.Lvsctl, v.Go, v.Ipvsadm, v.Ldirectord, v.Keepalived)
-			})
+			v := versions()
+			return out.say(cmd.OutOrStdout(), v, func(w io.Writer) { fmt.Fprint(w, versionLine(v)) })
 		},
 	}
 	out.flags(cmd)
 	return cmd
+}
+
+func versions() versionAnswer {
+	return versionAnswer{Version: 1, Lvsctl: ownVersion(), Go: runtime.Version(), Ipvsadm: "1.31", Ldirectord: "4.12", Keepalived: "2.2"}
+}
+
+func versionLine(v versionAnswer) string {
+	return fmt.Sprintf("lvsctl %s (%s), in place of ipvsadm %s, ldirectord %s, keepalived %s\n", v.Lvsctl, v.Go, v.Ipvsadm, v.Ldirectord, v.Keepalived)
 }
 
 // ownVersion is the linker's word, or the module's when someone ran go install.

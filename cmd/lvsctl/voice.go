@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -52,13 +55,54 @@ func (o *output) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// say answers: v as JSON, or what text prints.
+// say answers: v as JSON, or what text prints, made harmless for a terminal. It
+// is an error when the answer cannot be written.
 func (o *output) say(w io.Writer, v any, text func(io.Writer)) error {
+	return o.sayAsIs(w, v, func(w io.Writer) { text(forPeople{w}) })
+}
+
+// sayAsIs is say for a text with colours, which takes care of the rest itself.
+func (o *output) sayAsIs(w io.Writer, v any, text func(io.Writer)) error {
+	var b bytes.Buffer
 	if o.format != "json" {
-		text(w)
-		return nil
+		text(&b)
+	} else {
+		e := json.NewEncoder(&b)
+		e.SetIndent("", "  ")
+		if err := e.Encode(v); err != nil {
+			return err
+		}
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// harmless is a text without the control characters that move, hide or rename
+// things on a terminal: names in configuration files and answers of servers may
+// be a stranger's. They are shown as \x1b, so that one sees that they are there.
+func harmless(text string) string {
+	if strings.IndexFunc(text, dangerous) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if dangerous(r) {
+			fmt.Fprintf(&b, `\x%02x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func dangerous(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+
+// forPeople writes harmless text.
+type forPeople struct{ io.Writer }
+
+func (w forPeople) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, harmless(string(b))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }

@@ -134,6 +134,9 @@ func (r *vrrpRun) site() (config.Site, error) {
 	if r.priority < 1 || r.priority > 255 {
 		errs = append(errs, fmt.Errorf("--priority %d is not in 1..255", r.priority))
 	}
+	if len(r.password) > 8 {
+		errs = append(errs, errors.New("--password is longer than the 8 letters that VRRP sends; other programs cut it, so give its first 8 here"))
+	}
 	if len(r.vips) == 0 {
 		errs = append(errs, errors.New("--vip is missing: the address to move"))
 	}

@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -80,7 +81,7 @@ func directives() map[string]directive {
 		"apiauth":       {1, (*parser).apiauth},
 		"logfile":       {1, word(func(c *Cluster) *string { return &c.LogFile })},
 		"debugfile":     {1, word(func(c *Cluster) *string { return &c.DebugFile })},
-		"logfacility":   {1, word(func(c *Cluster) *string { return &c.LogFacility })},
+		"logfacility":   {1, (*parser).facility},
 		"crm":           {1, (*parser).crm},
 		"pacemaker":     {1, (*parser).crm},
 		"udpport":       {1, without("VRRP is an IP protocol of its own (112) and has no port", "let protocol 112 through the firewall in place of it")},
@@ -123,11 +124,35 @@ func without(why, hint string) func(*parser, []string) {
 }
 
 func word(field func(*Cluster) *string) func(*parser, []string) {
-	return func(p *parser, words []string) { *field(p.c) = words[0] }
+	return func(p *parser, words []string) {
+		p.alone(words)
+		*field(p.c) = words[0]
+	}
+}
+
+// alone says that nothing is made of what is behind the first word.
+func (p *parser) alone(words []string) {
+	if len(words) > 1 {
+		p.warn(fmt.Sprintf("%s: what is behind %s has no effect", p.name, config.Quote(words[0])), "remove it")
+	}
+}
+
+// facility is a name of syslog(3), or none. One that does not exist would keep the
+// daemon from starting.
+func (p *parser) facility(words []string) {
+	p.alone(words)
+	known := []string{"none", "kern", "user", "mail", "daemon", "auth", "security", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+		"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
+	if !slices.Contains(known, words[0]) {
+		p.wrong(fmt.Sprintf("logfacility %s: there is no such facility", config.Quote(words[0])), cmp.Or(config.DidYouMean(words[0], known), "write daemon, or local0 to local7"))
+		return
+	}
+	p.c.LogFacility = words[0]
 }
 
 func interval(field func(*Cluster) *time.Duration) func(*parser, []string) {
 	return func(p *parser, words []string) {
+		p.alone(words)
 		d, err := readTime(words[0])
 		if err != nil {
 			p.wrong(fmt.Sprintf("%s is no time: %v", config.Quote(words[0]), err), "write 2 for seconds, or 200ms")
@@ -173,6 +198,7 @@ func (p *parser) node(words []string) {
 }
 
 func (p *parser) autoFailback(words []string) {
+	p.alone(words)
 	switch strings.ToLower(words[0]) {
 	case "on", "yes", "true", "y", "1":
 		p.c.AutoFailback = true

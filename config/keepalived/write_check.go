@@ -105,7 +105,9 @@ func nearestDNS(p check.DNS) check.Probe {
 	if _, err := netip.ParseAddr(p.Name); err == nil {
 		return check.UDP{Addr: p.Addr}
 	}
-	if _, known := dnsTypes[p.Type]; !known {
+	switch p.Type {
+	case "NS", "CNAME", "SOA", "MX", "TXT", "AAAA":
+	default:
 		p.Type = "A"
 	}
 	return p

@@ -20,6 +20,7 @@ type stmt struct {
 	family   lvs.Family // of head, real and fallback
 	bare     bool       // "supervised" without a value
 	quotable bool       // quotes around the value are not part of it
+	passed   string     // what is beside the value, and means nothing to ldirectord
 }
 
 // settings are the last statements of each name.
@@ -295,6 +296,7 @@ func (r *reader) accept(text string, in scope) (*stmt, string) {
 	if st.arg, refusal = d.take(value, in); refusal != "" {
 		return nil, refusal
 	}
+	st.passed = passedOver(d.style, value, st.arg)
 	if in == inner {
 		return st, r.acceptInner(st)
 	}
@@ -302,6 +304,23 @@ func (r *reader) accept(text string, in scope) (*stmt, string) {
 		return st, r.acceptLog(st.arg)
 	}
 	return st, ""
+}
+
+// passedOver is what ldirectord does not look at of a value of which it keeps a
+// part; a comment is none.
+func passedOver(how style, value, kept string) string {
+	switch how {
+	case word:
+		if i := strings.Index(strings.ToUpper(value), strings.ToUpper(kept)); i >= 0 {
+			value = value[:i] + value[i+len(kept):]
+		}
+	case quoted:
+		value = value[strings.LastIndexByte(value, '"')+1:]
+	default:
+		return ""
+	}
+	value, _ = cutComment(value)
+	return strings.Trim(value, blanks)
 }
 
 func supervised(text string) (*stmt, string) {
@@ -342,6 +361,9 @@ func (r *reader) acceptHead(key, value string, in scope) (*stmt, string) {
 	var refusal string
 	if st.head, refusal = readHead(value, st.family); refusal != "" {
 		return nil, refusal
+	}
+	if st.head.mark == "" { // else what is behind the digits is no address, which is said
+		st.passed = passedOver(word, value, st.head.String())
 	}
 	return st, ""
 }
@@ -445,6 +467,9 @@ func (r *reader) keep(l *Line, st *stmt, in scope) {
 // reaches to the end of its line. ldirectord keeps them, to nobody's use. If
 // nothing stays where something must be, the line is as good as a comment.
 func (r *reader) trim(l *Line, st *stmt, in scope) bool {
+	if st.passed != "" {
+		r.warn(l.Number, st.name+": ldirectord passes over "+config.Quote(st.passed), "remove it")
+	}
 	if st.take == nil || st.style == word || st.style == quoted {
 		return true
 	}

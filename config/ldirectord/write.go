@@ -345,7 +345,7 @@ func alike(v ldirector.Virtual, f form) bool {
 // the line the port says which service it is, and nobody logs in.
 func (f form) impliedLogin(s lvs.Service) bool {
 	nobody := f.service == "ftp" && f.login == "anonymous" && f.passwd == "" || f.service == "sip" && f.login == ""
-	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts[f.service]
+	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts()[f.service]
 }
 
 // commonPort is the checkport to write, where the servers are asked on one that is not
@@ -362,7 +362,7 @@ func commonPort(v ldirector.Virtual, service string, first uint16) uint16 {
 			continue
 		}
 		_, at := wordsOf(v, m)
-		port := cmp.Or(configuredPort(v.Service, m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
+		port := cmp.Or(configuredPort(v.Service, m), servicePorts()[service], v.Service.Addr.Port()) // as checkPort has it
 		same = same && at.Port() == first
 		own = own && at.Port() == port
 		known = known && port != 0

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -278,7 +279,13 @@ func (c *Client) Stream(ctx context.Context, method, path string, in any) (io.Re
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%w at %s", ErrNoDaemon, c.Path)
 		}
-		return nil, err
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("%s: %w; it is for root and for the group that the socket has", c.Path, os.ErrPermission)
+		}
+		if failed := new(url.Error); errors.As(err, &failed) {
+			err = failed.Err // without a method and an address that nobody typed
+		}
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
 	}
 	if res.StatusCode < 300 {
 		return res.Body, nil

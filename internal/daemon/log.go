@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 // Level is how bad a line is. The values are those of syslog.
@@ -149,7 +150,7 @@ func (l *Log) write(lines []Line) {
 // oneLine makes a text fit for a line.
 func oneLine(s string) string {
 	return strings.TrimRight(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r

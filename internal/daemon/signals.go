@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Signals turns signals into what a daemon does. Make one with [NewSignals].
@@ -12,6 +13,7 @@ type Signals struct {
 	reload func()
 	in     chan os.Signal
 	exit   func(int)
+	same   time.Duration // sameOrder
 	stop   context.CancelFunc
 	ctx    context.Context
 }
@@ -21,13 +23,20 @@ type Signals struct {
 // ILL, BUS ...) end it at once.
 var stopping = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGXCPU, syscall.SIGXFSZ}
 
+// sameOrder is how long the first stopping signal may come again without meaning more:
+// timeout(1), a terminal and process supervisors signal a process and then its
+// group, which has it twice. A master that ended at that would leave its virtual
+// addresses behind.
+const sameOrder = time.Second
+
 // NewSignals listens at once, so that no signal is lost between start and Run.
 // HUP calls reload, which must not block. The first of TERM, INT, QUIT, XCPU and
 // XFSZ ends the returned context; the second ends the process with status 128
-// plus its number, whatever still runs. PIPE is ignored.
+// plus its number, whatever still runs, unless it is the same one within a second.
+// PIPE is ignored.
 func NewSignals(parent context.Context, reload func()) (*Signals, context.Context) {
 	ctx, cancel := context.WithCancel(parent)
-	s := &Signals{reload: reload, in: make(chan os.Signal, 16), exit: os.Exit, stop: cancel, ctx: ctx}
+	s := &Signals{reload: reload, in: make(chan os.Signal, 16), exit: os.Exit, same: sameOrder, stop: cancel, ctx: ctx}
 	signal.Ignore(syscall.SIGPIPE)
 	signal.Notify(s.in, append([]os.Signal{syscall.SIGHUP}, stopping...)...)
 	go s.listen()
@@ -35,6 +44,8 @@ func NewSignals(parent context.Context, reload func()) (*Signals, context.Contex
 }
 
 func (s *Signals) listen() {
+	var first os.Signal
+	var since time.Time
 	for sig := range s.in {
 		switch {
 		case sig == syscall.SIGHUP:
@@ -42,7 +53,9 @@ func (s *Signals) listen() {
 				s.reload()
 			}
 		case s.ctx.Err() == nil:
+			first, since = sig, time.Now()
 			s.stop()
+		case sig == first && time.Since(since) < s.same:
 		default:
 			s.exit(128 + int(sig.(syscall.Signal)))
 		}
