@@ -51,9 +51,13 @@ test: need need-peers build ## all tests that end in minutes
 # The daemons that the checks are tried on, by the package of each.
 SERVERS := $(shell cat ldirector/check/testdata/peers.txt)
 
+# CORPUS=dir is a folder of configurations of yours: each one in it, in any dialect and
+# at any depth, is translated into every dialect and back.
+CORPUS ?=
+
 test-all: need need-peers build ## and those that take long: elections with keepalived, real servers of each kind, fuzzing
 	@scripts/need $(SERVERS) $(call packages,*)
-	LVSCTL_LAB=require LVSCTL_PEERS=require $(GO) test -count=1 -timeout 30m $(PKG)
+	LVSCTL_LAB=require LVSCTL_PEERS=require LVSCTL_CORPUS='$(abspath $(CORPUS))' $(GO) test -count=1 -timeout 30m $(PKG)
 	scripts/fuzz 60s
 
 bench: need need-peers build ## speed, as ratios to the peers in one boot; BENCH names a part of it

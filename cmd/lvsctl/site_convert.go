@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,11 @@ func convertCommand() *cobra.Command {
 		Long: `Convert reads files in any dialect, several of them as one site, and prints that
 site in another dialect. What that dialect cannot say is told on standard error,
 each thing with its place in the files: it is found by reading again what was
-written, so what is not told is not lost. Files with errors are not translated.`,
+written, so what is not told is not lost. Files with errors are not translated.
+
+A server whose check the other dialect does not know is looked at in the nearest
+way that cannot take out a server that is well. Where nothing can be asked nobody
+looks, and the report says so.`,
 		Example: `  lvsctl convert --to keepalived /etc/ha.d >keepalived.conf
   lvsctl convert --to ldirectord keepalived.conf >ldirectord.cf
   lvsctl convert --to rules ldirectord.cf | lvsctl ipvsadm-restore`,
@@ -58,7 +63,7 @@ func (f *siteFiles) convert(cmd *cobra.Command, args []string, to string) error 
 	if err != nil {
 		return err
 	}
-	lost = append(lost, l.Outside...)
+	lost = slices.Concat(lost, l.Outside, l.Unlooked)
 	config.SortProblems(lost)
 	for _, p := range lost {
 		fmt.Fprintf(notes, "%v\n", p)

@@ -49,6 +49,8 @@ type part struct {
 	problems []config.Problem
 	// outside are the settings of a daemon that no other dialect knows of.
 	outside []outside
+	// unlooked is what the site lacks because nobody looked its names up.
+	unlooked []config.Problem
 	// autoReload has ldirectord read the file again when it changes.
 	autoReload bool
 }
@@ -170,7 +172,7 @@ func readLdirectord(ctx context.Context, t text, h Host) part {
 		opt.Resolver = ldirectord.System(ctx)
 	}
 	f, problems := ldirectord.Parse(t.name, t.data, opt)
-	p := part{site: f.Site(), problems: problems, autoReload: f.Globals().AutoReload}
+	p := part{site: f.Site(), problems: problems, unlooked: f.Unlooked(), autoReload: f.Globals().AutoReload}
 	for _, l := range f.Lines {
 		if l.Kind == ldirectord.Global && slices.Contains(daemonSettings, l.Key) {
 			p.outside = append(p.outside, outside{l.Key, config.Problem{File: t.name, Line: l.Number, Severity: config.Warning,
@@ -186,10 +188,37 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
 	p := part{site: f.Site(), problems: problems}
-	if len(f.Globals().Mail.To) > 0 {
-		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: "notification_email and the rest about mail is left out"}})
+	for _, text := range outsideKeepalived(f.Globals()) {
+		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: text + ", and is left out"}})
 	}
 	return p
+}
+
+// outsideKeepalived are the settings of keepalived's daemon that a file makes.
+func outsideKeepalived(g keepalived.Globals) []string {
+	var all []string
+	if len(g.Mail.To) > 0 {
+		all = append(all, "notification_email, with the rest about mail, is a setting of keepalived's daemon")
+	}
+	for _, s := range []struct {
+		name string
+		set  bool
+	}{
+		{"enable_script_security", g.ScriptSecurity},
+		{"dynamic_interfaces", g.DynamicInterfaces},
+		{"lvs_flush", g.FlushAtStart},
+		{"lvs_flush_on_stop", g.FlushAtStop},
+		{"rs_init_notifies", g.InitNotifies},
+		{"vrrp_priority", g.VRRPNice != 0},
+		{"vrrp_rt_priority", g.VRRPRealTime != 0},
+		{"checker_priority", g.CheckerNice != 0},
+		{"checker_rt_priority", g.CheckerRealTime != 0},
+	} {
+		if s.set {
+			all = append(all, s.name+" is a setting of keepalived's daemon")
+		}
+	}
+	return all
 }
 
 var daemonSettings = []string{"autoreload", "callback", "execute", "logfile", "maintenancedir", "supervised"}

@@ -37,7 +37,9 @@ type Loaded struct {
 	Problems []config.Problem
 	// Outside are settings of one dialect's daemon that a site has no place for.
 	Outside []config.Problem
-	Files   []Read
+	// Unlooked are what is not in Site because it has names that were not looked up.
+	Unlooked []config.Problem
+	Files    []Read
 	// Cluster is what heartbeat's files say; nil if there are none. Beat are they.
 	Cluster *heartbeat.Cluster
 	Beat    heartbeat.Files
@@ -326,6 +328,7 @@ func (l *loader) finish() {
 				l.out.Outside = append(l.out.Outside, o.problem)
 			}
 		}
+		l.out.Unlooked = append(l.out.Unlooked, p.unlooked...)
 	}
 	site, contradictions := config.Merge(sites...)
 	l.out.Site = site

@@ -2,6 +2,7 @@ package keepalived
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -24,7 +25,9 @@ func Write(w io.Writer, s config.Site) error {
 	p := siteWriter{printer{w: bufio.NewWriter(w)}}
 	p.globals(s)
 	for _, sc := range s.Scripts {
-		p.script(sc)
+		if isTracked(s, sc.Name) { // keepalived complains of others
+			p.script(sc)
+		}
 	}
 	for _, g := range s.Groups {
 		p.group(g)
@@ -36,6 +39,15 @@ func Write(w io.Writer, s config.Site) error {
 		p.service(v)
 	}
 	return p.w.Flush()
+}
+
+// isTracked tells whether the state of anybody depends on a script.
+func isTracked(s config.Site, script string) bool {
+	in := func(all []vrrp.Tracked) bool {
+		return slices.ContainsFunc(all, func(t vrrp.Tracked) bool { return t.Name == config.TrackScript(script) })
+	}
+	return slices.ContainsFunc(s.Instances, func(i config.Instance) bool { return in(i.Track) }) ||
+		slices.ContainsFunc(s.Groups, func(g config.Group) bool { return in(g.Track) })
 }
 
 type siteWriter struct{ printer }
@@ -423,6 +435,9 @@ func (p *siteWriter) notify(n config.Notify) {
 
 // service writes a virtual service with its servers.
 func (p *siteWriter) service(v ldirector.Virtual) {
+	if len(v.Members) == 0 && v.Fallback != nil {
+		v.Members, v.Fallback = []ldirector.Member{{Destination: *v.Fallback}}, nil
+	}
 	if len(v.Members) == 0 {
 		return // keepalived would not have it
 	}
@@ -439,7 +454,11 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 		p.open("virtual_server", s.Addr.Addr().String(), fmt.Sprint(s.Addr.Port()))
 		p.line("protocol", s.Protocol.String())
 	}
-	p.word("lvs_sched", s.Scheduler)
+	scheduler := s.Scheduler
+	if !slices.Contains(schedulers, scheduler) {
+		scheduler = "wlc" // as keepalived reads it
+	}
+	p.line("lvs_sched", scheduler)
 	p.line("lvs_method", methodText(v.Members[0].Destination))
 	p.persistence(s)
 	p.word("persistence_engine", s.PE)
@@ -448,9 +467,11 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 		p.flag("flag-"+strconv.Itoa(i+1), s.Flags&bit != 0)
 	}
 	p.quorum(v)
+	written := map[netip.AddrPort]bool{}
 	for _, m := range v.Members {
-		if !m.Off {
-			p.server(v, m)
+		if a := configured(v.Service, m.Destination); !written[a] { // of two keepalived takes the first
+			written[a] = true
+			p.server(v, m, a)
 		}
 	}
 	p.close()
@@ -508,7 +529,7 @@ func (p *siteWriter) quorum(v ldirector.Virtual) {
 	p.hook("quorum_down", v.Hooks.QuorumDown)
 	p.flag("omega", v.Hooks.AtStop)
 	if f := v.Fallback; f != nil {
-		p.line("sorry_server", f.Addr.Addr().String(), fmt.Sprint(f.Addr.Port()))
+		p.line("sorry_server", f.Addr.Addr().String(), fmt.Sprint(portOf(v.Service, *f)))
 		p.line("sorry_server_lvs_method", methodText(*f))
 		if v.Policy.FallbackStays {
 			p.line("sorry_server_inhibit")
@@ -522,30 +543,46 @@ func (p *siteWriter) hook(keyword string, c *ldirector.Command) {
 	}
 }
 
-// configured is a server's address with the port that was configured, which for
-// direct routing and tunnels may be another one than the kernel's.
-func configured(m ldirector.Member) netip.AddrPort {
-	if a, err := netip.ParseAddrPort(m.Name); err == nil && a.Addr() == m.Destination.Addr.Addr() {
-		return a
-	}
-	return m.Destination.Addr
+// configured is the address of a server to write: the kernel's. A check that asks at
+// another port says so itself. Where the kernel has none it is that of the service.
+func configured(s lvs.Service, d lvs.Destination) netip.AddrPort {
+	return netip.AddrPortFrom(d.Addr.Addr(), portOf(s, d))
 }
 
-func (p *siteWriter) server(v ldirector.Virtual, m ldirector.Member) {
-	a := configured(m)
+// portOf is the port of a server or sorry server. keepalived complains of one behind
+// a mark unless it is NAT's.
+func portOf(s lvs.Service, d lvs.Destination) uint16 {
+	switch {
+	case s.Mark == 0:
+		return cmp.Or(d.Addr.Port(), s.Addr.Port())
+	case d.Method != lvs.Masq:
+		return 0
+	}
+	return d.Addr.Port()
+}
+
+// server writes a real server. One that is kept out is in without a weight: there is
+// no other word for it, and who wants it back finds it.
+func (p *siteWriter) server(v ldirector.Virtual, m ldirector.Member, a netip.AddrPort) {
 	p.open("real_server", a.Addr().String(), fmt.Sprint(a.Port()))
-	p.line("weight", fmt.Sprint(m.Destination.Weight))
+	weight := m.Destination.Weight
+	if m.Off {
+		weight = 0
+	}
+	p.line("weight", fmt.Sprint(weight))
 	if own := methodText(m.Destination); own != methodText(v.Members[0].Destination) {
 		p.line("lvs_method", own)
 	}
 	p.number("uthreshold", int(m.Destination.Upper), 0)
 	p.number("lthreshold", int(m.Destination.Lower), 0)
+	checks := p.checks(a, m)
 	p.flag("inhibit_on_failure", m.Inhibit || v.Policy.Quiescent)
-	p.flag("alpha", !m.AssumeUp && len(m.Checks) > 0)
+	// A server that waits for a check and has none would wait for ever.
+	p.flag("alpha", !m.AssumeUp && len(checks) > 0)
 	p.hook("notify_up", m.NotifyUp)
 	p.hook("notify_down", m.NotifyDown)
-	for _, spec := range m.Checks {
-		p.check(a, spec)
+	for _, c := range checks {
+		c.write()
 	}
 	p.close()
 }

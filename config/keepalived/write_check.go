@@ -1,27 +1,35 @@
 package keepalived
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/ldirector/check"
 )
 
-// check writes the check of a server, as near as there is one.
-func (p *siteWriter) check(server netip.AddrPort, spec check.Spec) {
-	probe := spec.Probe
-	from, bound := probe.(check.From)
-	if bound {
-		probe = from.Probe
+// checks are the checks of a server, as near as there are any. One that asks nobody
+// is left out, and one in a protocol that keepalived does not speak becomes the
+// question whether the server takes connections.
+func (p *siteWriter) checks(server netip.AddrPort, m ldirector.Member) []checkWriter {
+	var all []checkWriter
+	for _, spec := range m.Checks {
+		w := checkWriter{siteWriter: p, server: server, spec: spec, answers: 1}
+		probe := spec.Probe
+		if from, bound := probe.(check.From); bound {
+			w.from, probe = from, from.Probe
+		}
+		if w.probe = nearest(probe); w.probe != nil && !m.Off {
+			all = append(all, w)
+		}
 	}
-	w := checkWriter{siteWriter: p, server: server, spec: spec, answers: 1}
-	if bound {
-		w.from = from
-	}
-	w.probe(probe)
+	return all
 }
 
 // checkWriter writes one check.
@@ -29,25 +37,128 @@ type checkWriter struct {
 	*siteWriter
 	server  netip.AddrPort
 	spec    check.Spec
+	probe   check.Probe
 	from    check.From
 	answers int // that the check waits for, each as long as connect_timeout
 }
 
-func (w checkWriter) probe(probe check.Probe) {
+// nearest is the probe that keepalived knows for another one; nil if there is nobody
+// to ask.
+func nearest(probe check.Probe) check.Probe {
+	if !config.Asks(probe) {
+		return nil
+	}
 	switch p := probe.(type) {
+	case check.Connect, check.Ping, check.SMTP, check.UDP, check.Program:
+		return p
+	case check.HTTP:
+		if p.Proxy {
+			return check.Connect{Addr: p.Addr}
+		}
+		return nearestHTTP(p)
+	case check.DNS:
+		return nearestDNS(p)
+	case check.All:
+		return nearestAll(p)
+	case check.Combined:
+		if config.Asks(p.Negotiate) {
+			return nearest(p.Negotiate)
+		}
+		return nearest(p.Connect)
+	}
+	return connects(probe)
+}
+
+// nearestAll: several pages are one check. Whatever else there may be counts for the
+// first.
+func nearestAll(all check.All) check.Probe {
+	if len(all) == 0 {
+		return nil
+	}
+	var pages check.All
+	for _, p := range all {
+		h, ok := p.(check.HTTP)
+		if !ok {
+			return nearest(all[0])
+		}
+		pages = append(pages, nearestHTTP(h))
+	}
+	return pages
+}
+
+// nearestHTTP: a page at some other address is asked for at the server's own, as a
+// path is all that can be said.
+func nearestHTTP(h check.HTTP) check.HTTP {
+	u, err := url.Parse(h.Target)
+	if err != nil || u.Host == "" {
+		return h
+	}
+	h.Target, h.Host = u.RequestURI(), u.Host
+	return h
+}
+
+// nearestDNS: keepalived asks over UDP, and cannot ask for the name of an address.
+func nearestDNS(p check.DNS) check.Probe {
+	if p.TCP {
+		return check.Connect{Addr: p.Addr}
+	}
+	if _, err := netip.ParseAddr(p.Name); err == nil {
+		return check.UDP{Addr: p.Addr}
+	}
+	switch p.Type {
+	case "NS", "CNAME", "SOA", "MX", "TXT", "AAAA":
+	default:
+		p.Type = "A"
+	}
+	return p
+}
+
+// connects: a server that is asked in a protocol that keepalived does not speak is
+// at least asked whether it takes connections.
+func connects(probe check.Probe) check.Probe {
+	switch p := probe.(type) {
+	case check.FTP:
+		return check.Connect{Addr: p.Addr}
+	case check.POP:
+		return check.Connect{Addr: p.Addr}
+	case check.IMAP:
+		return check.Connect{Addr: p.Addr}
+	case check.NNTP:
+		return check.Connect{Addr: p.Addr}
+	case check.LDAP:
+		return check.Connect{Addr: p.Addr}
+	case check.MySQL:
+		return check.Connect{Addr: p.Addr}
+	case check.PgSQL:
+		return check.Connect{Addr: p.Addr}
+	case check.Oracle:
+		return check.Connect{Addr: p.Addr}
+	case check.RADIUS:
+		return check.UDP{Addr: p.Addr}
+	case check.Simple:
+		if p.UDP {
+			return check.UDP{Addr: p.Addr}
+		}
+		return check.Connect{Addr: p.Addr}
+	case check.SIP:
+		if !p.TCP {
+			return check.UDP{Addr: p.Addr}
+		}
+		return check.Connect{Addr: p.Addr}
+	}
+	return nil
+}
+
+func (w checkWriter) write() {
+	switch p := w.probe.(type) {
 	case check.Connect:
 		w.block("TCP_CHECK", p.Addr, nil)
 	case check.Ping:
 		w.block("PING_CHECK", netip.AddrPortFrom(p.Addr, w.server.Port()), nil)
 	case check.HTTP:
-		w.pages(p.Secure, []check.Probe{p})
+		w.pages([]check.Probe{p})
 	case check.All:
-		if len(p) == 0 {
-			return
-		}
-		if h, ok := p[0].(check.HTTP); ok {
-			w.pages(h.Secure, p)
-		}
+		w.pages(p)
 	case check.SMTP:
 		w.answers = smtpSteps
 		w.block("SMTP_CHECK", p.Addr, func() {
@@ -64,52 +175,7 @@ func (w checkWriter) probe(probe check.Probe) {
 		w.block("UDP_CHECK", p.Addr, func() { w.udp(p) })
 	case check.Program:
 		w.program(p)
-	default:
-		w.instead(probe)
 	}
-}
-
-// instead: a server that is asked in a protocol that keepalived does not speak is
-// at least asked whether it takes connections.
-func (w checkWriter) instead(probe check.Probe) {
-	var at netip.AddrPort
-	switch p := probe.(type) {
-	case check.Combined:
-		w.probe(p.Negotiate)
-		return
-	case check.FTP:
-		at = p.Addr
-	case check.POP:
-		at = p.Addr
-	case check.IMAP:
-		at = p.Addr
-	case check.NNTP:
-		at = p.Addr
-	case check.LDAP:
-		at = p.Addr
-	case check.MySQL:
-		at = p.Addr
-	case check.PgSQL:
-		at = p.Addr
-	case check.Oracle:
-		at = p.Addr
-	case check.Simple:
-		if at = p.Addr; p.UDP {
-			w.block("UDP_CHECK", at, nil)
-			return
-		}
-	case check.SIP:
-		if at = p.Addr; !p.TCP {
-			w.block("UDP_CHECK", at, nil)
-			return
-		}
-	case check.RADIUS:
-		w.block("UDP_CHECK", p.Addr, nil)
-		return
-	default:
-		return // On, Off and None look at nothing
-	}
-	w.block("TCP_CHECK", at, nil)
 }
 
 // block writes a check that connects.
@@ -150,12 +216,11 @@ func (w checkWriter) rhythm() {
 	}
 }
 
-func (w checkWriter) pages(secure bool, probes []check.Probe) {
-	name := "HTTP_GET"
-	if secure {
+func (w checkWriter) pages(probes []check.Probe) {
+	name, first := "HTTP_GET", probes[0].(check.HTTP)
+	if first.Secure {
 		name = "SSL_GET"
 	}
-	first := probes[0].(check.HTTP)
 	w.answers = len(probes)
 	w.block(name, first.Addr, func() {
 		switch first.Dialect {
@@ -175,11 +240,8 @@ func (w checkWriter) pages(secure bool, probes []check.Probe) {
 
 func (w checkWriter) page(h check.HTTP) {
 	w.open("url")
-	path := h.Target
-	if path == "" {
-		path = "/"
-	}
-	w.line("path", quoted(path))
+	path := cmp.Or(h.Target, "/")
+	w.line("path", quoted(strings.ReplaceAll(path, `"`, "%22")))
 	if h.Host != "" && h.Host != h.Addr.String() {
 		w.word("virtualhost", h.Host)
 	}
@@ -195,7 +257,7 @@ func (w checkWriter) page(h check.HTTP) {
 		w.line("status_code", strings.Join(status, " "))
 	}
 	w.word("digest", h.Digest)
-	w.word("regex", h.Receive)
+	w.word("regex", config.Quoteless(h.Receive))
 	if h.Unwanted {
 		w.line("regex_no_match")
 	}
@@ -230,7 +292,11 @@ func wildText(b, wild []byte) string {
 
 func (w checkWriter) program(p check.Program) {
 	w.open("MISC_CHECK")
-	w.put("misc_path " + commandText(append([]string{p.Path}, p.Args...)))
+	words := append([]string{p.Path}, p.Args...)
+	if p.Perl {
+		words = append([]string{config.Perl}, words...)
+	}
+	w.put("misc_path " + commandText(words))
 	if w.spec.Timeout != w.spec.Interval {
 		w.line("misc_timeout", seconds(w.spec.Timeout))
 	}

@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/lvs"
 )
 
@@ -23,6 +25,22 @@ func (r *reader) resolveGlobalFallback(st *stmt) {
 			r.wrong(r.i+1, st.name+": "+text, hint)
 			return
 		}
+	}
+	if !st.fallback.found {
+		r.unlooked(st.line, st.name, st.fallback.host, st.fallback.port)
+	}
+}
+
+// unlooked remembers a line that is left out because nobody looked its names up.
+func (r *reader) unlooked(line int, directive string, words ...string) {
+	for _, w := range words {
+		if _, number := aton(w); w == "" || number || strings.ContainsAny(w, "[:") {
+			continue
+		}
+		r.f.unlooked = append(r.f.unlooked, config.Problem{File: r.f.Name, Line: line, Severity: config.Warning,
+			Text: fmt.Sprintf("%s: %s is a name, and names are not looked up here, so this is left out", directive, w),
+			Hint: "use --online, or write an address"})
+		return
 	}
 }
 
@@ -95,6 +113,9 @@ func (r *reader) finishFallback(v *virtual) {
 		r.wrong(st.line, st.name+": "+text, hint)
 	}
 	st.fallback.addr, st.fallback.portNum, st.fallback.found = fb.addr, fb.portNum, fb.found
+	if text == "" && !fb.found {
+		r.unlooked(st.line, st.name, fb.host, fb.port)
+	}
 }
 
 // end is when ldirectord looks up the names of a line of the block: at its end,
@@ -137,6 +158,7 @@ func (r *reader) finishHead(v *virtual) {
 		err = fmt.Errorf("host %s: %w", h.host, err)
 	}
 	if isOffline(err) {
+		r.unlooked(v.stmt.line, v.stmt.name, h.host, h.port)
 		return
 	}
 	const text = "invalid address for virtual service"
@@ -179,6 +201,9 @@ func (r *reader) finishReal(v *virtual, re *real, expanded *int) {
 		return
 	}
 	known := r.finishRealAddr(v, re, refuse)
+	if !known && r.f.opt.Resolver == nil {
+		r.unlooked(re.line, "real", re.host, re.last, re.port)
+	}
 	known = known && r.finishRange(re, refuse, expanded)
 	if re.rest != "" {
 		r.finishFlags(v, re)

@@ -66,6 +66,12 @@ func found(name, source string, opt Options) string {
 	for _, p := range problems {
 		fmt.Fprintf(&b, "%v: %v\n", p.Severity, p)
 	}
+	if all := f.Unlooked(); len(all) > 0 {
+		b.WriteString("-- unlooked --\n")
+		for _, p := range all {
+			fmt.Fprintf(&b, "%v: %v\n", p.Severity, p)
+		}
+	}
 	if r := f.Refusal(); r != nil {
 		fmt.Fprintf(&b, "-- refusal --\n%s\n", r.Message(1))
 	}

@@ -51,7 +51,12 @@ type File struct {
 	executes []string
 	virtuals []*virtual
 	refusal  *Refusal
+	unlooked []config.Problem
 }
+
+// Unlooked are the services, servers and fallbacks that [File.Virtuals] leaves out
+// because they have names and there was no [Options].Resolver.
+func (f *File) Unlooked() []config.Problem { return f.unlooked }
 
 // Kind says what a line is.
 type Kind uint8

@@ -66,8 +66,8 @@ func (p *siteWriter) quote(name, value string) {
 func (p *siteWriter) globals(s config.Site) {
 	count := map[time.Duration]int{}
 	for _, v := range s.Virtuals {
-		if spec, ok := firstCheck(v); ok {
-			count[wholeSeconds(spec.Interval)]++
+		if m, ok := firstChecked(v); ok {
+			count[wholeSeconds(m.Checks[0].Interval)]++
 		}
 	}
 	for d, n := range count {
@@ -116,13 +116,14 @@ func secondsText(d time.Duration) string {
 	return strconv.Itoa(int(wholeSeconds(d) / time.Second))
 }
 
-func firstCheck(v ldirector.Virtual) (check.Spec, bool) {
+// firstChecked is the first server of a virtual that has a check.
+func firstChecked(v ldirector.Virtual) (ldirector.Member, bool) {
 	for _, m := range v.Members {
 		if len(m.Checks) > 0 {
-			return m.Checks[0], true
+			return m, true
 		}
 	}
-	return check.Spec{}, false
+	return ldirector.Member{}, false
 }
 
 func (p *siteWriter) virtual(v ldirector.Virtual) {
@@ -139,11 +140,14 @@ func (p *siteWriter) virtual(v ldirector.Virtual) {
 	} else {
 		p.put("\n%s=%v", name, s.Addr)
 	}
+	v.Members = slices.DeleteFunc(slices.Clone(v.Members), func(m ldirector.Member) bool {
+		return lvs.FamilyOf(m.Destination.Addr.Addr()) != s.Family // a tunnel may lead to the other one
+	})
 	f := formOf(v)
 	for _, m := range v.Members {
-		p.put("\t%s=%v", real, f.real(s, m))
+		p.put("\t%s=%v", real, f.real(v, m))
 	}
-	if d := v.Fallback; d != nil && methodOf(d.Method) != "" {
+	if d := v.Fallback; d != nil && methodOf(d.Method) != "" && lvs.FamilyOf(d.Addr.Addr()) == s.Family {
 		p.set(fallback, bareAddr(d.Addr)+" "+methodOf(d.Method))
 	}
 	p.service(v)
@@ -187,7 +191,7 @@ func (p *siteWriter) service(v ldirector.Virtual) {
 			p.set("netmask", maskText(s))
 		}
 	}
-	if s.Flags&lvs.OnePacket != 0 {
+	if s.Flags&lvs.OnePacket != 0 && s.Protocol == lvs.UDP {
 		p.set("ops", "yes")
 	}
 	p.set("schedflags", flagWords(s.Flags))
@@ -248,7 +252,7 @@ func (p *siteWriter) check(f form) {
 	}
 	if !f.own {
 		p.quote("request", strings.TrimPrefix(f.request, "/"))
-		p.quote("receive", f.receive)
+		p.quote("receive", config.Quoteless(f.receive))
 	}
 	p.set("httpmethod", f.method)
 	p.quote("virtualhost", f.host)
@@ -295,7 +299,7 @@ type form struct {
 
 // formOf finds the words for a virtual's checks.
 func formOf(v ldirector.Virtual) form {
-	spec, ok := firstCheck(v)
+	first, ok := firstChecked(v)
 	if !ok {
 		kind := "on"
 		if len(v.Members) > 0 && !slices.ContainsFunc(v.Members, func(m ldirector.Member) bool { return !m.Off }) {
@@ -303,8 +307,13 @@ func formOf(v ldirector.Virtual) form {
 		}
 		return form{kind: kind}
 	}
-	f, at := wordsOf(spec)
-	f.spec = spec
+	f, at := wordsOf(v, first)
+	f.spec = first.Checks[0]
+	if !alike(v, f) {
+		f = form{spec: f.spec}
+		f.reaches(f.spec.Timeout, v, first)
+		return f
+	}
 	if f.impliedLogin(v.Service) {
 		f.service, f.login = "", ""
 	}
@@ -313,11 +322,23 @@ func formOf(v ldirector.Virtual) form {
 		if len(m.Checks) == 0 {
 			continue
 		}
-		if other, _ := wordsOf(m.Checks[0]); other.request != f.request || other.receive != f.receive {
+		if other, _ := wordsOf(v, m); other.request != f.request || other.receive != f.receive {
 			f.own = true
 		}
 	}
 	return f
+}
+
+// alike tells whether all servers of a virtual are asked in one way. If they are not,
+// the way of one may be one that another has no answer to.
+func alike(v ldirector.Virtual, f form) bool {
+	return !slices.ContainsFunc(v.Members, func(m ldirector.Member) bool {
+		if len(m.Checks) == 0 {
+			return false
+		}
+		o, _ := wordsOf(v, m)
+		return o.kind != f.kind || o.service != f.service || o.command != f.command
+	})
 }
 
 // impliedLogin: a line service=ftp or service=sip brings a login with it. Without
@@ -327,27 +348,37 @@ func (f form) impliedLogin(s lvs.Service) bool {
 	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts()[f.service]
 }
 
-// commonPort is the checkport to write: none, where each server is asked on its
-// own port.
+// commonPort is the checkport to write, where the servers are asked on one that is not
+// their own. Without it each is asked on its own port, and so are those of a virtual
+// that are asked on different ones: that is where they serve. Behind a mark they may
+// have none; then all are asked on the first one's.
 func commonPort(v ldirector.Virtual, service string, first uint16) uint16 {
 	if first == 0 {
 		return 0 // the check does not use ports
 	}
+	same, own, known := true, true, true
 	for _, m := range v.Members {
 		if len(m.Checks) == 0 {
 			continue
 		}
-		own := cmp.Or(configuredPort(m), servicePorts()[service], v.Service.Addr.Port()) // as checkPort has it
-		if _, at := wordsOf(m.Checks[0]); at.Port() != own {
-			return first
-		}
+		_, at := wordsOf(v, m)
+		port := cmp.Or(configuredPort(v.Service, m), servicePorts()[service], v.Service.Addr.Port()) // as checkPort has it
+		same = same && at.Port() == first
+		own = own && at.Port() == port
+		known = known && port != 0
 	}
-	return 0
+	if own || known && !same {
+		return 0
+	}
+	return first
 }
 
 // configuredPort is what stands behind real=, which for gate and ipip may be
-// another one than the kernel's.
-func configuredPort(m ldirector.Member) uint16 {
+// another one than the kernel's, but not behind a mark.
+func configuredPort(s lvs.Service, m ldirector.Member) uint16 {
+	if s.Mark != 0 {
+		return m.Destination.Addr.Port()
+	}
 	if a, err := netip.ParseAddrPort(m.Name); err == nil && a.Addr() == m.Destination.Addr.Addr() {
 		return a.Port()
 	}
@@ -355,14 +386,14 @@ func configuredPort(m ldirector.Member) uint16 {
 }
 
 // real is the line of a server.
-func (f form) real(s lvs.Service, m ldirector.Member) string {
-	d := m.Destination
+func (f form) real(v ldirector.Virtual, m ldirector.Member) string {
+	s, d := v.Service, m.Destination
 	r := real{host: bracketed(d.Addr.Addr()), method: cmp.Or(methodOf(d.Method), "gate")}
-	if port := configuredPort(m); port != 0 {
+	if port := configuredPort(s, m); port != 0 {
 		r.port = strconv.Itoa(int(port))
 	}
 	if d.Weight != 1 || s.Scheduler[:min(1, len(s.Scheduler))] == "w" {
-		r.weight = strconv.Itoa(int(d.Weight))
+		r.weight = strconv.Itoa(int(min(d.Weight, maxWeight)))
 	}
 	if d.Lower > 0 {
 		r.lower = strconv.Itoa(int(d.Lower))
@@ -371,39 +402,43 @@ func (f form) real(s lvs.Service, m ldirector.Member) string {
 		r.upper = strconv.Itoa(int(d.Upper))
 	}
 	if f.own && len(m.Checks) > 0 {
-		own, _ := wordsOf(m.Checks[0])
-		if !strings.ContainsAny(own.request+own.receive, "\"\n") {
-			r.own, r.request, r.receive = true, withSlash(own.request), own.receive
+		own, _ := wordsOf(v, m)
+		if !strings.ContainsAny(own.request, "\"\n") {
+			r.own, r.request, r.receive = true, withSlash(own.request), config.Quoteless(own.receive)
 		}
 	}
 	return r.String()
 }
 
-// wordsOf finds the words for one check, and where it asks.
-func wordsOf(spec check.Spec) (form, netip.AddrPort) {
+// wordsOf finds the words for the first check of a server, and where it asks.
+func wordsOf(v ldirector.Virtual, m ldirector.Member) (form, netip.AddrPort) {
+	spec := m.Checks[0]
 	f := form{kind: "negotiate", negotiate: spec.Timeout}
-	at := f.words(spec)
+	at := f.words(spec.Probe, spec, v, m)
 	return f, at
 }
 
-func (f *form) words(spec check.Spec) netip.AddrPort {
-	switch p := spec.Probe.(type) {
+func (f *form) words(probe check.Probe, spec check.Spec, v ldirector.Virtual, m ldirector.Member) netip.AddrPort {
+	switch p := probe.(type) {
+	case check.From: // there are no words for where packets leave
+		return f.words(p.Probe, spec, v, m)
+	case check.All: // of several questions the first is asked
+		if len(p) > 0 {
+			return f.words(p[0], spec, v, m)
+		}
 	case check.Connect:
-		f.connects("connect", spec)
+		f.connects("connect", spec.Timeout)
 		return p.Addr
 	case check.Ping:
-		f.connects("ping", spec)
-		f.count, f.connect = p.Tries, p.Wait
+		f.pings(p, spec.Timeout)
+		return netip.AddrPort{}
+	case check.UDP: // no word for this one either; at least the host is looked at
+		f.pings(check.Ping{}, spec.Timeout)
 		return netip.AddrPort{}
 	case check.Program:
-		f.connects("external", spec)
-		if p.Perl {
-			f.kind = "external-perl"
-		}
-		f.command = p.Path
-		return netip.AddrPort{}
+		return f.program(p, spec.Timeout, v, m)
 	case check.Combined:
-		at := f.words(check.Spec{Probe: p.Negotiate, Timeout: spec.Timeout})
+		at := f.words(p.Negotiate, spec, v, m)
 		f.kind, f.connect, f.negotiate = strconv.Itoa(p.N), p.ConnectTimeout, spec.Timeout
 		return at
 	case check.On:
@@ -412,15 +447,69 @@ func (f *form) words(spec check.Spec) netip.AddrPort {
 	case check.Off:
 		f.kind, f.negotiate = "off", 0
 		return netip.AddrPort{}
-	case check.None:
-		f.service = "none"
-		return netip.AddrPort{}
 	}
-	return f.negotiates(spec)
+	if p, ok := probe.(check.HTTP); ok && slices.ContainsFunc(p.Status, func(r check.StatusRange) bool { return r.To > 299 }) {
+		return f.reaches(spec.Timeout, v, m) // the answer that is wanted may be a failure there
+	}
+	if p, ok := probe.(check.DNS); ok && p.Type != "" && (p.Type != "A" && p.Type != "AAAA" || p.Name == "") {
+		return f.reaches(spec.Timeout, v, m) // addresses are all that can be asked for
+	}
+	return f.negotiates(probe, spec)
 }
 
-func (f *form) connects(kind string, spec check.Spec) {
-	f.kind, f.connect, f.negotiate = kind, spec.Timeout, 0
+// anything has to stand where ldirectord would take no answer for one.
+const anything = "."
+
+// pings: each echo may take as long as checktimeout says.
+func (f *form) pings(p check.Ping, timeout time.Duration) {
+	tries := max(p.Tries, 1)
+	f.connects("ping", cmp.Or(p.Wait, timeout/time.Duration(tries)))
+	if tries > 1 {
+		f.count = tries
+	}
+}
+
+// program: a program gets the four words that ldirectord gives. One that needs other
+// words, or whose exit status carries a weight, would find no server well: there the
+// question is whether the server takes connections.
+func (f *form) program(p check.Program, timeout time.Duration, v ldirector.Virtual, m ldirector.Member) netip.AddrPort {
+	f.connects("external", timeout)
+	if p.Path == config.Perl && len(p.Args) > 0 {
+		p.Perl, p.Path, p.Args = true, p.Args[0], p.Args[1:]
+	}
+	if p.Dynamic || len(p.Args) > 0 && !slices.Equal(p.Args, programWords(v.Service, m)) {
+		return f.reaches(timeout, v, m)
+	}
+	if p.Perl {
+		f.kind = "external-perl"
+	}
+	f.command = p.Path
+	return netip.AddrPort{}
+}
+
+// reaches asks the least that can be asked: whether the server takes connections, or
+// where there are none, whether it is there.
+func (f *form) reaches(timeout time.Duration, v ldirector.Virtual, m ldirector.Member) netip.AddrPort {
+	port := cmp.Or(configuredPort(v.Service, m), v.Service.Addr.Port())
+	if v.Service.Protocol == lvs.UDP || port == 0 {
+		f.pings(check.Ping{}, timeout)
+		return netip.AddrPort{}
+	}
+	f.connects("connect", timeout)
+	return netip.AddrPortFrom(m.Destination.Addr.Addr(), port)
+}
+
+// programWords are the words that ldirectord gives a program for a server.
+func programWords(s lvs.Service, m ldirector.Member) []string {
+	virtual := strconv.Itoa(int(s.Mark))
+	if s.Mark == 0 {
+		virtual = bracketed(s.Addr.Addr())
+	}
+	return []string{virtual, strconv.Itoa(int(s.Addr.Port())), bracketed(m.Destination.Addr.Addr()), strconv.Itoa(int(configuredPort(s, m)))}
+}
+
+func (f *form) connects(kind string, timeout time.Duration) {
+	f.kind, f.connect, f.negotiate = kind, timeout, 0
 }
 
 // secure gives the name of a service over TLS.
@@ -431,10 +520,13 @@ func secure(name string, tls bool) string {
 	return name
 }
 
-func (f *form) negotiates(spec check.Spec) netip.AddrPort {
-	switch p := spec.Probe.(type) {
+func (f *form) negotiates(probe check.Probe, spec check.Spec) netip.AddrPort {
+	switch p := probe.(type) {
 	case check.HTTP:
 		f.service, f.request, f.receive, f.host = secure("http", p.Secure), p.Target, p.Receive, p.Host
+		if p.Unwanted {
+			f.receive = "" // there is no word for what must not be found
+		}
 		if f.host == p.Addr.String() {
 			f.host = "" // each server has its own, and without a word it is the address
 		}
@@ -471,7 +563,7 @@ func (f *form) negotiates(spec check.Spec) netip.AddrPort {
 	case check.Oracle:
 		return f.sql("oracle", p.SQL)
 	case check.DNS:
-		f.service, f.request, f.receive = "dns", p.Name, p.Receive
+		f.service, f.request, f.receive = "dns", p.Name, cmp.Or(p.Receive, anything)
 		return p.Addr
 	case check.RADIUS:
 		f.service, f.login, f.passwd, f.secret = "radius", p.Login, p.Password, p.Secret

@@ -47,12 +47,13 @@ func Parse(name string, text []byte, opt Options) (config.Site, []config.Problem
 }
 
 // Write writes the table that a site has while all servers are well, as
-// ipvsadm -S -n would and ipvsadm -R reads.
-// What it would refuse is left out: all ports without persistence.
+// ipvsadm -S -n would and ipvsadm -R reads. What the kernel, or ipvsadm, would
+// refuse is left out.
 func Write(w io.Writer, s config.Site) error {
 	t := slices.DeleteFunc(s.Table(), func(e lvs.Entry) bool {
 		return e.Mark == 0 && e.Addr.Port() == 0 && e.Flags&lvs.Persistent == 0
 	})
+	t, _ = lvs.Table(nil).Fold(lvs.Diff(nil, t, nil))
 	return ipvsadm.Save(w, t)
 }
 
