@@ -95,9 +95,11 @@ const (
 	stopTime   = time.Minute
 )
 
+// What a script's answer says. The patterns are compiled for the first answer: this
+// package is linked into a program whose other commands must start fast.
 var (
-	saysUp   = regexp.MustCompile(`(?i:\brunning\b)|\bOK\b`)
-	saysDown = regexp.MustCompile(`(?i)\bnot\s+running\b`)
+	saysUp   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i:\brunning\b)|\bOK\b`) })
+	saysDown = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\bnot\s+running\b`) })
 )
 
 // lsbStopped is the exit status of a status action for a service that does not run
@@ -115,7 +117,7 @@ func (s service) running(ctx context.Context) bool {
 	if errors.As(err, &exit) && exit.ExitCode() == lsbStopped {
 		return false
 	}
-	return saysUp.MatchString(out) && !saysDown.MatchString(out)
+	return saysUp().MatchString(out) && !saysDown().MatchString(out)
 }
 
 // run starts or stops.

@@ -7,17 +7,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
-// protocols are those that firewall rules name and that matter here.
-var protocols = map[string]uint8{"icmp": 1, "igmp": 2, "ipip": 4, "ipencap": 4, "ipv4": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47,
-	"esp": 50, "ah": 51, "icmpv6": 58, "ipv6-icmp": 58, "vrrp": 112, "carp": 112, "sctp": 132, "dccp": 33, "udplite": 136, "comp": 108}
+// protocols are those that firewall rules name and that matter here. As with the
+// other words of this file, their table is made when it is first needed: this
+// package is linked into a program whose other commands must start fast.
+var protocols = sync.OnceValue(func() map[string]uint8 {
+	return map[string]uint8{"icmp": 1, "igmp": 2, "ipip": 4, "ipencap": 4, "ipv4": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47,
+		"esp": 50, "ah": 51, "icmpv6": 58, "ipv6-icmp": 58, "vrrp": 112, "carp": 112, "sctp": 132, "dccp": 33, "udplite": 136, "comp": 108}
+})
 
 func protocol(word string) (uint8, bool) {
 	if n, err := strconv.ParseUint(word, 10, 8); err == nil {
 		return uint8(n), true
 	}
-	n, ok := protocols[word]
+	n, ok := protocols()[word]
 	return n, ok
 }
 
@@ -216,7 +221,7 @@ func (r *FilterRule) nftMatch(value json.RawMessage) string {
 	field, name := nftField(m.Left)
 	// "tcp dport" and "icmp type" are about packets of that protocol only.
 	first, _, _ := strings.Cut(name, " ")
-	if n, ok := protocols[first]; ok {
+	if n, ok := protocols()[first]; ok {
 		r.Match = append(r.Match, isProto(n))
 	}
 	conds, all := nftValues(field, m.Right)
@@ -517,12 +522,14 @@ func markOf(text string) uint32 {
 }
 
 // iptablesOptions are the options that we read, and nft's name for their field.
-var iptablesOptions = map[string]string{"-s": "saddr", "-d": "daddr", "-p": "protocol", "-i": "iifname", "-o": "oifname",
-	"--dport": "dport", "--sport": "sport", "--dports": "dport", "--sports": "sport", "--ctstate": "ct state", "--state": "ct state",
-	"--icmp-type": "icmp type", "--icmpv6-type": "icmpv6 type"}
+var iptablesOptions = sync.OnceValue(func() map[string]string {
+	return map[string]string{"-s": "saddr", "-d": "daddr", "-p": "protocol", "-i": "iifname", "-o": "oifname",
+		"--dport": "dport", "--sport": "sport", "--dports": "dport", "--sports": "sport", "--ctstate": "ct state", "--state": "ct state",
+		"--icmp-type": "icmp type", "--icmpv6-type": "icmpv6 type"}
+})
 
 func iptablesMatch(option, value string) Cond {
-	field, ok := iptablesOptions[option]
+	field, ok := iptablesOptions()[option]
 	if !ok {
 		return unread
 	}

@@ -84,7 +84,11 @@ func (r *hbRun) run(ctx context.Context) error {
 		return err
 	}
 	r.dir = dir
-	l, err := r.load(ctx)
+	host, err := thisHost()
+	if err != nil {
+		return err
+	}
+	l, err := r.load(ctx, host)
 	if err != nil {
 		return err
 	}
@@ -133,12 +137,8 @@ func resourceFolders(dir string) []string {
 	return slices.Compact([]string{filepath.Join(dir, "resource.d"), filepath.Join(hbFolder, "resource.d"), "/etc/init.d"})
 }
 
-// load reads the folder as this host sees it.
-func (r *hbRun) load(ctx context.Context) (*dialects.Loaded, error) {
-	host, err := thisHost()
-	if err != nil {
-		return nil, err
-	}
+// load reads the folder as a host sees it.
+func (r *hbRun) load(ctx context.Context, host dialects.Host) (*dialects.Loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
 	l, err := dialects.Load(ctx, []string{r.dir}, dialects.Options{Host: host})
@@ -197,13 +197,18 @@ func (d *hbDaemon) tell(l *dialects.Loaded) {
 }
 
 // again reads the files once more.
-func (d *hbDaemon) again() (config.Site, []config.Problem) {
-	l, err := d.r.load(context.Background())
+func (d *hbDaemon) again() reading {
+	host, err := thisHost()
 	if err != nil {
-		return config.Site{}, []config.Problem{{File: d.r.dir, Severity: config.Error, Text: err.Error()}}
+		return unread(d.r.dir, err)
+	}
+	l, err := d.r.load(context.Background(), host)
+	if err != nil {
+		return unread(d.r.dir, err)
 	}
 	if config.Errors(l.Problems) {
-		return config.Site{}, l.Problems
+		alone, err := d.r.load(context.Background(), dialects.Host{})
+		return reading{problems: l.Problems, waits: err == nil && !config.Errors(alone.Problems)}
 	}
 	old := d.cluster.Load()
 	for _, f := range []struct{ name, was, is string }{
@@ -215,7 +220,7 @@ func (d *hbDaemon) again() (config.Site, []config.Problem) {
 	}
 	d.tell(l)
 	d.cluster.Store(l.Cluster)
-	return l.Site, l.Problems
+	return reading{site: l.Site, problems: l.Problems}
 }
 
 func (d *hbDaemon) serveCluster(w http.ResponseWriter, _ *http.Request) {

@@ -169,10 +169,10 @@ func (d *kaDaemon) tell(f *dialect.File, problems []config.Problem) {
 // again reads the file once more. What is wrong with it, and was not when it was
 // read before, is a mistake that was made just now: the configuration in force
 // stays.
-func (d *kaDaemon) again() (config.Site, []config.Problem) {
+func (d *kaDaemon) again() reading {
 	f, problems, err := d.c.read(false)
 	if err != nil {
-		return config.Site{}, []config.Problem{{File: d.file, Severity: config.Error, Text: err.Error()}}
+		return unread(d.file, err)
 	}
 	d.tell(f, nil) // the problems are told by whoever asked for a reload
 	for _, line := range f.Complaints() {
@@ -190,7 +190,7 @@ func (d *kaDaemon) again() (config.Site, []config.Problem) {
 		d.known = f.Complaints()
 		d.globals.Store(&globals)
 	}
-	return site, problems
+	return reading{site: site, problems: problems}
 }
 
 // sameComplaint compares without the number of the line.

@@ -22,12 +22,15 @@ import (
 type reloader struct {
 	d     *ldDaemon
 	watch *daemon.Watch
+	news  <-chan daemon.Content  // of the watch
 	asked chan chan reloadAnswer // nil: a signal, nobody waits for the answer
 
 	// refused is the file that was not taken, nil when the last one was.
 	refused atomic.Pointer[refusedFile]
 
 	src     []byte // of the last file that was read, whether it was taken or not
+	retry   retry  // of src
+	options func(context.Context) dialect.Options
 	globals dialect.Globals
 
 	inForce atomic.Pointer[[]ldirector.Virtual]
@@ -40,6 +43,9 @@ type refusedFile struct {
 	When     time.Time     `json:"when"`
 	File     string        `json:"file"`
 	Problems []fileProblem `json:"problems"`
+	// TriedAgain says that it waits for this host, and is tried again without being
+	// asked for.
+	TriedAgain bool `json:"tried_again,omitempty"`
 }
 
 // fileProblem is config.Problem for programs.
@@ -64,16 +70,19 @@ type reloadAnswer struct {
 	Version  int           `json:"version"`
 	Taken    bool          `json:"taken"`
 	Problems []fileProblem `json:"problems"`
+	// TriedAgain says that what was not taken is tried again without being asked for.
+	TriedAgain bool `json:"tried_again,omitempty"`
 	// Refused is what the kernel did not take of it; that is tried again.
 	Refused string `json:"refused,omitempty"`
 }
 
 func newReloader(d *ldDaemon, l *loaded) *reloader {
-	r := &reloader{d: d, src: l.src, globals: l.file.Globals()}
+	r := &reloader{d: d, src: l.src, globals: l.file.Globals(), options: strictOptions}
 	virtuals := l.file.Virtuals()
 	r.inForce.Store(&virtuals)
 	r.watch = daemon.NewWatch(d.path, l.src)
 	r.watch.Warn = d.fault
+	r.news = r.watch.Changes()
 	r.asked = make(chan chan reloadAnswer, 8)
 	r.children.Store(&r.globals.Execute)
 	d.maint.folder(r.globals.MaintenanceDir)
@@ -122,8 +131,10 @@ func (r *reloader) Run(ctx context.Context) error {
 			if reply != nil {
 				reply <- a
 			}
-		case c := <-r.watch.Changes():
+		case c := <-r.news:
 			r.changed(ctx, c)
+		case <-r.retry.due():
+			r.again(ctx)
 		}
 	}
 }
@@ -132,6 +143,7 @@ func (r *reloader) Run(ctx context.Context) error {
 func (r *reloader) changed(ctx context.Context, c daemon.Content) {
 	if c.Err != nil {
 		r.src = nil // the same content is news again once it can be read
+		r.retry.drop()
 		r.d.log.Printf(daemon.Error, "Configuration file '%s' cannot be read: %v; the configuration in force stays", r.d.path, c.Err)
 		if r.globals.AutoReload {
 			r.refuse([]config.Problem{{File: r.d.path, Severity: config.Error, Text: c.Err.Error()}})
@@ -148,6 +160,7 @@ func (r *reloader) changed(ctx context.Context, c daemon.Content) {
 			r.d.notify.Ready()
 		} else {
 			r.d.log.Print(daemon.Info, " - ignore new configuration")
+			r.retry.drop() // what waited is on the disk no more
 		}
 	}
 	r.call()
@@ -177,19 +190,62 @@ func (r *reloader) read(ctx context.Context) reloadAnswer {
 // take puts a file into force, or says why not and changes nothing.
 func (r *reloader) take(ctx context.Context, src []byte) reloadAnswer {
 	r.src = src
+	r.retry.drop()
+	file, problems, waits := r.parse(ctx)
+	if !config.Errors(problems) {
+		return r.enforce(ctx, file, problems)
+	}
+	a := r.refuse(problems)
+	if a.TriedAgain = waits; waits {
+		r.d.log.Print(daemon.Notice, waiting)
+		r.keep(a)
+		r.retry.later()
+	}
+	return a
+}
+
+// again tries the file that waits for this host once more. It says nothing of it
+// until that is over.
+func (r *reloader) again(ctx context.Context) {
+	file, problems, waits := r.parse(ctx)
+	if waits {
+		r.keep(reloadAnswer{Problems: toldProblems(problems), TriedAgain: true})
+		r.retry.later()
+		return
+	}
+	r.retry.drop()
+	if config.Errors(problems) {
+		r.refuse(problems)
+		return
+	}
+	r.d.log.Printf(daemon.Info, "Configuration file '%s' can be made sense of now - reread new configuration", r.d.path)
+	r.d.notify.Reloading()
+	r.enforce(ctx, file, problems)
+	r.d.notify.Ready()
+}
+
+// parse reads the text that was read last. It waits for this host when all its
+// errors are of this host's making, as a name without an address is while there is
+// no name server.
+func (r *reloader) parse(ctx context.Context) (file *dialect.File, problems []config.Problem, waits bool) {
 	look, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
-	file, problems := dialect.Parse(r.d.path, src, strictOptions(look))
-	virtuals := file.Virtuals()
-	had := len(*r.inForce.Load())
-	if len(virtuals) == 0 && had > 0 && !config.Errors(problems) {
+	file, problems = dialect.Parse(r.d.path, r.src, r.options(look))
+	if config.Errors(problems) {
+		_, alone := dialect.Parse(r.d.path, r.src, dialect.Options{})
+		return file, problems, !config.Errors(alone)
+	}
+	if had := len(*r.inForce.Load()); had > 0 && len(file.Virtuals()) == 0 {
 		problems = append(problems, config.Problem{File: r.d.path, Severity: config.Error,
 			Text: fmt.Sprintf("no virtual service in it, while %d are in force", had),
 			Hint: "to remove all of them, stop the daemon"})
 	}
-	if config.Errors(problems) {
-		return r.refuse(problems)
-	}
+	return file, problems, false
+}
+
+// enforce puts a file into force.
+func (r *reloader) enforce(ctx context.Context, file *dialect.File, problems []config.Problem) reloadAnswer {
+	virtuals := file.Virtuals()
 	r.say(problems)
 	r.refused.Store(nil)
 	err := r.d.director.Load(ctx, virtuals)
@@ -222,8 +278,24 @@ func (r *reloader) leave(ctx context.Context) error {
 func (r *reloader) refuse(problems []config.Problem) reloadAnswer {
 	r.say(problems)
 	r.d.log.Printf(daemon.Error, "Configuration file '%s' is not taken; the configuration in force stays", r.d.path)
-	r.refused.Store(&refusedFile{When: time.Now(), File: r.d.path, Problems: toldProblems(problems)})
-	return reloadAnswer{Version: 1, Problems: toldProblems(problems)}
+	a := reloadAnswer{Version: 1, Problems: toldProblems(problems)}
+	r.keep(a)
+	return a
+}
+
+// keep has status say why the file is not taken.
+func (r *reloader) keep(a reloadAnswer) {
+	r.refused.Store(keptRefusal(r.refused.Load(), r.d.path, a))
+}
+
+// keptRefusal is what status says of a file that is not taken: since when, which for
+// one that has been tried again is when it was first read.
+func keptRefusal(before *refusedFile, file string, a reloadAnswer) *refusedFile {
+	r := &refusedFile{When: time.Now(), File: file, Problems: a.Problems, TriedAgain: a.TriedAgain}
+	if a.TriedAgain && before != nil && before.TriedAgain {
+		r.When = before.When
+	}
+	return r
 }
 
 func (r *reloader) say(problems []config.Problem) {

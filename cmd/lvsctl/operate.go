@@ -326,8 +326,9 @@ did not change in the file is not touched in the kernel.`,
 	return cmd
 }
 
-// reloadPatience allows for name servers that do not answer.
-const reloadPatience = lookupPatience + askPatience
+// reloadPatience allows for name servers that do not answer, also to a reading that
+// is under way.
+const reloadPatience = 2*lookupPatience + askPatience
 
 func reload(cmd *cobra.Command, c *daemon.Client, out *output) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), reloadPatience)
@@ -353,6 +354,8 @@ func printReload(w, problems io.Writer, a reloadAnswer) {
 		fmt.Fprintf(problems, "%s\n", p)
 	}
 	switch {
+	case a.TriedAgain:
+		fmt.Fprintln(w, "not taken: the configuration in force stays;", waiting)
 	case !a.Taken:
 		fmt.Fprintln(w, "not taken: the configuration in force stays")
 	case a.Refused != "":

@@ -65,6 +65,9 @@ func printHead(w io.Writer, st statusAnswer) {
 		for _, p := range r.Problems {
 			fmt.Fprintf(w, "  %s\n", p)
 		}
+		if r.TriedAgain {
+			fmt.Fprintf(w, "  %s\n", waiting)
+		}
 	}
 	if !st.Open {
 		fmt.Fprintln(w, "another director serves: the services are not in this one's kernel")

@@ -48,9 +48,9 @@ file it takes what is in /etc/lvsctl, /etc/ha.d and /etc/keepalived.
 
 Files that change are read again, all of them, and what did not change in them feels
 nothing. Files with errors change nothing: they are logged, and shown by lvsctl
-status. At the start they end the program with status 5; only a name that cannot be
-looked up yet is waited for. An interface that is not there yet is waited for by its
-virtual routers alone.
+status. At the start they end the program with status 5. A name that cannot be looked
+up just then is waited for, and the files are tried again. An interface that is not
+there yet is waited for by its virtual routers alone.
 
 With --services master the virtual services are in the kernel only while an instance
 is master on this host, with --services always they are there on every director. Else
@@ -140,9 +140,6 @@ type siteRun struct {
 	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force; nil: none are heartbeat's
 }
 
-// namesPause is the time between two attempts to look up the names in the files.
-const namesPause = 5 * time.Second
-
 // first reads the files for the start. Errors end it, but for those that come of
 // this host alone, such as a name server that is not there yet: these pass. No
 // answer means that a signal came.
@@ -157,8 +154,7 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			sayAll(r.cmd.ErrOrStderr(), toldOf(l))
 			return l, appliance.Check(r.placed(l.Site))
 		}
-		alone := siteFiles{dialect: r.dialect}
-		if off, err := alone.load(r.cmd, r.paths); err != nil || config.Errors(off.Problems) {
+		if !r.passes() {
 			return nil, refuseErrors(r.cmd.ErrOrStderr(), l)
 		}
 		if !said {
@@ -173,6 +169,14 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 		case <-time.After(namesPause):
 		}
 	}
+}
+
+// passes tells whether the errors of the files are all of this host's making, and may
+// pass: as a name without an address does, while there is no name server.
+func (r *siteRun) passes() bool {
+	alone := siteFiles{dialect: r.dialect}
+	l, err := alone.load(r.cmd, r.paths)
+	return err == nil && !config.Errors(l.Problems)
 }
 
 // placed is a site with its services where --services wants them, and with the
@@ -279,13 +283,16 @@ func (r *siteRun) serveCluster(w http.ResponseWriter, _ *http.Request) {
 
 // again reads all files for a reload. What names no instance and no service any
 // more is a slip: nobody takes a director down that way.
-func (r *siteRun) again() (config.Site, []config.Problem) {
+func (r *siteRun) again() reading {
 	l, err := r.load(r.cmd, r.paths)
 	if err != nil {
-		return config.Site{}, []config.Problem{{File: r.d.file, Severity: config.Error, Text: err.Error()}}
+		return unread(r.d.file, err)
 	}
 	problems := toldOf(l)
 	site := r.placed(l.Site)
+	if config.Errors(problems) {
+		return reading{problems: problems, waits: r.passes()}
+	}
 	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
@@ -293,7 +300,7 @@ func (r *siteRun) again() (config.Site, []config.Problem) {
 	if !config.Errors(problems) {
 		r.taken(l)
 	}
-	return site, problems
+	return reading{site: site, problems: problems}
 }
 
 // taken remembers files that come into force. From now on a new name of an interface

@@ -29,6 +29,20 @@ type siteState struct {
 
 const siteStateVersion = 1
 
+// reading is what came of reading the files of a site.
+type reading struct {
+	site     config.Site
+	problems []config.Problem
+	// waits says that all errors are of this host's making, and may pass: as a name
+	// without an address does, while there is no name server.
+	waits bool
+}
+
+// unread is what came of files that could not be read at all.
+func unread(file string, err error) reading {
+	return reading{problems: []config.Problem{{File: file, Severity: config.Error, Text: err.Error()}}}
+}
+
 // siteDaemon is a running site: instances, and what else a front end put into it.
 type siteDaemon struct {
 	kind   string // what it calls itself: "vrrp"
@@ -57,9 +71,11 @@ type siteDaemon struct {
 
 	// reload reads the site again, one call at a time; nil: it came from the command
 	// line.
-	reload func() (config.Site, []config.Problem)
+	reload func() reading
 
-	reading sync.Mutex // held while a file is read again
+	put   func(config.Site) error // into force; the appliance's Set
+	busy  sync.Mutex              // held while a file is read again
+	waits chan bool               // whether the file that was read last waits for this host
 
 	saved siteState // owned by keep
 	keeps chan func(*siteState)
@@ -94,7 +110,7 @@ func (d *siteDaemon) run(site config.Site) error {
 	if d.ipvs == nil {
 		d.ipvs = openIPVS
 	}
-	d.keeps, d.ring = make(chan func(*siteState), 64), newEventRing()
+	d.keeps, d.ring, d.waits = make(chan func(*siteState), 64), newEventRing(), make(chan bool, 1)
 	runner := check.NewRunner(network, check.Options{})
 	d.app = appliance.New(appliance.Options{
 		Host: here, IPVS: d.ipvs, RealTime: true,
@@ -104,6 +120,7 @@ func (d *siteDaemon) run(site config.Site) error {
 		Standby: d.saved.Standby,
 		Save:    func(names []string) { d.keeps <- func(st *siteState) { st.Standby = names } },
 	})
+	d.put = d.app.Set
 	return d.live(site, runner)
 }
 
@@ -136,6 +153,7 @@ func (d *siteDaemon) live(site config.Site, runner *check.Runner) error {
 		daemon.Func("checks", func(ctx context.Context) error { runner.Run(ctx); return nil }),
 		daemon.Func("control socket", d.control),
 		daemon.Func("beginning", d.begin),
+		daemon.Func("another try", d.tries),
 		d.notify.Watchdog(d.alive)}, d.extra)...)
 	if err != nil {
 		d.log.Print(daemon.Error, err.Error())
@@ -233,21 +251,30 @@ func (d *siteDaemon) hup() {
 
 // readAgain puts what the file says into force, unless it has errors.
 func (d *siteDaemon) readAgain() reloadAnswer {
-	d.reading.Lock()
-	defer d.reading.Unlock()
+	d.busy.Lock()
+	defer d.busy.Unlock()
 	d.notify.Reloading()
 	defer d.notify.Ready()
 	d.log.Print(daemon.Info, "Reloading ...")
-	site, problems := d.reload()
-	a := reloadAnswer{Version: 1, Problems: toldProblems(problems)}
+	a := d.enforce(d.reload())
+	d.wait(a.TriedAgain)
+	return a
+}
+
+// enforce puts what was read into force, or says why not and changes nothing.
+func (d *siteDaemon) enforce(r reading) reloadAnswer {
+	a := reloadAnswer{Version: 1, Problems: toldProblems(r.problems)}
 	for _, p := range a.Problems {
 		d.log.Print(daemon.Warning, p.String())
 	}
-	if config.Errors(problems) {
+	if config.Errors(r.problems) {
 		d.log.Print(daemon.Error, "the file has errors: the configuration in force stays")
+		if a.TriedAgain = r.waits; r.waits {
+			d.log.Print(daemon.Notice, waiting)
+		}
 		return d.refuse(a)
 	}
-	if err := d.app.Set(site); err != nil {
+	if err := d.put(r.site); err != nil {
 		a.Problems = append(a.Problems, fileProblem{File: d.file, Severity: "error", Text: err.Error()})
 		d.log.Printf(daemon.Error, "%v: the configuration in force stays", err)
 		return d.refuse(a)
@@ -260,8 +287,60 @@ func (d *siteDaemon) readAgain() reloadAnswer {
 
 // refuse remembers a file that is not taken, for status.
 func (d *siteDaemon) refuse(a reloadAnswer) reloadAnswer {
-	d.refused.Store(&refusedFile{When: time.Now(), File: d.file, Problems: a.Problems})
+	d.refused.Store(keptRefusal(d.refused.Load(), d.file, a))
 	return a
+}
+
+// wait tells the task that tries again whether there is anything to try. The last
+// word counts.
+func (d *siteDaemon) wait(waits bool) {
+	select {
+	case <-d.waits:
+	default:
+	}
+	d.waits <- waits
+}
+
+// tries is the task that reads files again that wait for this host.
+func (d *siteDaemon) tries(ctx context.Context) error {
+	var r retry
+	defer r.drop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case waits := <-d.waits: // somebody has read them now
+			r.drop()
+			if waits {
+				r.later()
+			}
+		case <-r.due():
+			if d.tryAgain() {
+				r.later()
+			} else {
+				r.drop()
+			}
+		}
+	}
+}
+
+// tryAgain reads the files once more, and tells whether they still wait. As long as
+// they do, nothing is said of it.
+func (d *siteDaemon) tryAgain() bool {
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	if was := d.refused.Load(); was == nil || !was.TriedAgain {
+		return false // somebody was faster
+	}
+	r := d.reload()
+	if r.waits {
+		d.refuse(reloadAnswer{Problems: toldProblems(r.problems), TriedAgain: true})
+		return true
+	}
+	d.notify.Reloading()
+	defer d.notify.Ready()
+	d.log.Print(daemon.Info, "Reloading: this host has what it waited for ...")
+	return d.enforce(r).TriedAgain
 }
 
 // control serves the socket. Without it the daemon works on.

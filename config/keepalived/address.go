@@ -302,11 +302,18 @@ func (r *reader) routes(s *stmt) {
 	}
 }
 
-// The words that are read and do nothing: with so many values behind them.
-var routeIgnored = map[string]int{
-	"tos": 1, "dsfield": 1, "protocol": 1, "proto": 1, "mtu": 1, "hoplimit": 1, "advmss": 1, "rtt": 1, "rttvar": 1, "reordering": 1, "window": 1,
-	"cwnd": 1, "initcwnd": 1, "initrwnd": 1, "ssthresh": 1, "realms": 1, "realm": 1, "rto_min": 1, "features": 1, "quickack": 1, "congctl": 1,
-	"pref": 1, "expires": 1, "ttl-propagate": 1, "fastopen_no_cookie": 1, "onlink": 0, "pervasive": 0, "track_group": 1,
+// routeIgnored tells the words that are read and do nothing, and how many values
+// are behind each.
+func routeIgnored(word string) (values int, ignored bool) {
+	switch word {
+	case "tos", "dsfield", "protocol", "proto", "mtu", "hoplimit", "advmss", "rtt", "rttvar", "reordering", "window",
+		"cwnd", "initcwnd", "initrwnd", "ssthresh", "realms", "realm", "rto_min", "features", "quickack", "congctl",
+		"pref", "expires", "ttl-propagate", "fastopen_no_cookie", "track_group":
+		return 1, true
+	case "onlink", "pervasive":
+		return 0, true
+	}
+	return 0, false
 }
 
 // Types of routes and forms of destinations that cannot be had.
@@ -315,7 +322,7 @@ var routeRefused = []string{"local", "broadcast", "multicast", "throw", "unreach
 // word reads the word at i, and returns how many more it took.
 func (line *routeLine) word(i int) (taken int) {
 	w, value := line.l.words[i], line.l.arg(i+1)
-	skip, ignored := routeIgnored[w]
+	skip, ignored := routeIgnored(w)
 	switch w {
 	case "unicast", "to", "inet", "inet6":
 		return 0

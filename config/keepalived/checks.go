@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -89,18 +90,20 @@ func more(words map[string]*keyword) map[string]*keyword {
 	return all
 }
 
-var urlScope = &scope{name: "url", keywords: map[string]*keyword{
-	"path":             {need: 1, mean: func(r *reader, s *stmt) { r.url.path = s.arg(1) }},
-	"digest":           {need: 1, mean: (*reader).digest},
-	"status_code":      {mean: (*reader).statusCode},
-	"virtualhost":      {mean: func(r *reader, s *stmt) { r.host(s, &r.url.virtualhost, "Missing HTTP_GET virtualhost name") }},
-	"regex":            {need: 1, mean: func(r *reader, s *stmt) { r.url.receive = s.arg(1) }},
-	"regex_no_match":   {mean: func(r *reader, s *stmt) { r.url.inverse = true }},
-	"regex_options":    {mean: (*reader).regexOptions},
-	"regex_min_offset": ignored("the expression may match anywhere in the page"),
-	"regex_max_offset": ignored("the expression may match anywhere in the page"),
-	"regex_stack":      nothing(),
-}}
+var urlScope = sync.OnceValue(func() *scope {
+	return &scope{name: "url", keywords: map[string]*keyword{
+		"path":             {need: 1, mean: func(r *reader, s *stmt) { r.url.path = s.arg(1) }},
+		"digest":           {need: 1, mean: (*reader).digest},
+		"status_code":      {mean: (*reader).statusCode},
+		"virtualhost":      {mean: func(r *reader, s *stmt) { r.host(s, &r.url.virtualhost, "Missing HTTP_GET virtualhost name") }},
+		"regex":            {need: 1, mean: func(r *reader, s *stmt) { r.url.receive = s.arg(1) }},
+		"regex_no_match":   {mean: func(r *reader, s *stmt) { r.url.inverse = true }},
+		"regex_options":    {mean: (*reader).regexOptions},
+		"regex_min_offset": ignored("the expression may match anywhere in the page"),
+		"regex_max_offset": ignored("the expression may match anywhere in the page"),
+		"regex_stack":      nothing(),
+	}}
+})
 
 func httpWords() map[string]*keyword {
 	return more(map[string]*keyword{
@@ -109,32 +112,34 @@ func httpWords() map[string]*keyword {
 		"http_protocol": {mean: (*reader).httpProtocol},
 		"enable_sni":    {mean: (*reader).enableSNI},
 		"fast_recovery": {mean: (*reader).fastRecovery},
-		"url":           {shape: block, in: urlScope, mean: (*reader).page},
+		"url":           {shape: block, in: urlScope(), mean: (*reader).page},
 	})
 }
 
 // checkScopes are the blocks of the checks.
-var checkScopes = map[string]*scope{
-	"TCP_CHECK":  {name: "TCP_CHECK", keywords: more(nil)},
-	"PING_CHECK": {name: "PING_CHECK", keywords: more(nil)},
-	"HTTP_GET":   {name: "HTTP_GET", keywords: httpWords()},
-	"SSL_GET":    {name: "SSL_GET", keywords: httpWords()},
-	"MISC_CHECK": {name: "MISC_CHECK", keywords: miscWords()},
-	"SMTP_CHECK": {name: "SMTP_CHECK", keywords: more(map[string]*keyword{
-		"helo_name": {mean: (*reader).heloName},
-		"host":      {shape: block, in: &scope{name: "host", keywords: more(nil)}, mean: (*reader).smtpHost},
-	})},
-	"DNS_CHECK": {name: "DNS_CHECK", keywords: more(map[string]*keyword{
-		"type": {need: 1, mean: (*reader).dnsType},
-		"name": {need: 1, mean: (*reader).dnsName},
-	})},
-	"UDP_CHECK": {name: "UDP_CHECK", keywords: more(map[string]*keyword{
-		"payload":          {mean: (*reader).udpPayload},
-		"require_reply":    {mean: (*reader).udpReply},
-		"min_reply_length": {need: 1, mean: udpLength(func(u *check.UDP) *int { return &u.MinReply })},
-		"max_reply_length": {need: 1, mean: udpLength(func(u *check.UDP) *int { return &u.MaxReply })},
-	})},
-}
+var checkScopes = sync.OnceValue(func() map[string]*scope {
+	return map[string]*scope{
+		"TCP_CHECK":  {name: "TCP_CHECK", keywords: more(nil)},
+		"PING_CHECK": {name: "PING_CHECK", keywords: more(nil)},
+		"HTTP_GET":   {name: "HTTP_GET", keywords: httpWords()},
+		"SSL_GET":    {name: "SSL_GET", keywords: httpWords()},
+		"MISC_CHECK": {name: "MISC_CHECK", keywords: miscWords()},
+		"SMTP_CHECK": {name: "SMTP_CHECK", keywords: more(map[string]*keyword{
+			"helo_name": {mean: (*reader).heloName},
+			"host":      {shape: block, in: &scope{name: "host", keywords: more(nil)}, mean: (*reader).smtpHost},
+		})},
+		"DNS_CHECK": {name: "DNS_CHECK", keywords: more(map[string]*keyword{
+			"type": {need: 1, mean: (*reader).dnsType},
+			"name": {need: 1, mean: (*reader).dnsName},
+		})},
+		"UDP_CHECK": {name: "UDP_CHECK", keywords: more(map[string]*keyword{
+			"payload":          {mean: (*reader).udpPayload},
+			"require_reply":    {mean: (*reader).udpReply},
+			"min_reply_length": {need: 1, mean: udpLength(func(u *check.UDP) *int { return &u.MinReply })},
+			"max_reply_length": {need: 1, mean: udpLength(func(u *check.UDP) *int { return &u.MaxReply })},
+		})},
+	}
+})
 
 func miscWords() map[string]*keyword {
 	words := more(map[string]*keyword{
@@ -151,7 +156,7 @@ func miscWords() map[string]*keyword {
 
 // withChecks adds the blocks of the checks to the words of a real server.
 func withChecks(words map[string]*keyword) map[string]*keyword {
-	for name, sc := range checkScopes {
+	for name, sc := range checkScopes() {
 		words[name] = &keyword{shape: block, in: sc, mean: (*reader).check}
 	}
 	words["FILE_CHECK"] = ignoredList("files are not tracked, so the server is well as far as this check goes")
@@ -374,18 +379,14 @@ func (r *reader) smtpHost(s *stmt) {
 	r.real.checks = append(r.real.checks, &inner)
 }
 
-// dnsTypes are those of keepalived, and whether we know them.
-var dnsTypes = map[string]bool{"A": true, "NS": true, "CNAME": true, "SOA": true, "MX": true, "TXT": true, "AAAA": true, "RRSIG": false, "DNSKEY": false}
-
 func (r *reader) dnsType(s *stmt) {
-	ours, known := dnsTypes[s.arg(1)]
-	switch {
-	case !known:
-		r.warn(s.place, fmt.Sprintf("Unknown DNS check type %s - ignoring", s.arg(1)), fmt.Sprintf("type %s: there is no such type; SOA is asked for", config.Quote(s.arg(1))), "")
-	case !ours:
+	switch s.arg(1) {
+	case "A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA":
+		r.chk.typ = s.arg(1)
+	case "RRSIG", "DNSKEY": // keepalived has them
 		r.warn(s.place, "", fmt.Sprintf("type %s is not supported; SOA is asked for", s.arg(1)), "")
 	default:
-		r.chk.typ = s.arg(1)
+		r.warn(s.place, fmt.Sprintf("Unknown DNS check type %s - ignoring", s.arg(1)), fmt.Sprintf("type %s: there is no such type; SOA is asked for", config.Quote(s.arg(1))), "")
 	}
 }
 

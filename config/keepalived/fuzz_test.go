@@ -34,7 +34,7 @@ func TestRandomFiles(t *testing.T) {
 	for range 1000 {
 		var b strings.Builder
 		for range 1 + r.IntN(5) {
-			randomStatement(r, &b, root, 0)
+			randomStatement(r, &b, root(), 0)
 		}
 		opt := Options{ConfigID: "lb1"}
 		checkVerdict(t, b.String(), opt)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -47,84 +48,88 @@ type tracked struct {
 
 var unsetGarp = vrrp.Garp{Repeat: -1, Delay: -1, Refresh: -1, RefreshRepeat: -1, LowerRepeat: -1, LowerDelay: -1}
 
-var instanceScope = &scope{name: "vrrp_instance", keywords: map[string]*keyword{
-	"state":                      {need: 1, mean: (*reader).state},
-	"interface":                  {need: 1, mean: (*reader).link},
-	"virtual_router_id":          {need: 1, mean: (*reader).vrid},
-	"priority":                   {need: 1, mean: (*reader).priority},
-	"advert_int":                 {need: 1, mean: (*reader).advertInterval},
-	"version":                    {need: 1, mean: (*reader).version},
-	"native_ipv6":                {mean: (*reader).nativeIPv6},
-	"authentication":             {shape: block, in: authScope, mean: func(r *reader, s *stmt) { r.mean(s.body) }},
-	"virtual_ipaddress":          {shape: list, mean: (*reader).addresses},
-	"virtual_ipaddress_excluded": {shape: list, mean: (*reader).excludedAddresses},
-	"virtual_routes":             {shape: list, mean: (*reader).routes},
-	"virtual_rules":              ignoredList("the rules are not made; addresses and routes are"),
-	"mcast_src_ip":               {need: 1, mean: (*reader).sourceAddress},
-	"unicast_src_ip":             {need: 1, mean: (*reader).unicastSource},
-	"unicast_peer":               {shape: list, mean: (*reader).peers},
-	"unicast_ttl":                {need: 1, mean: (*reader).unicastTTL},
-	"check_unicast_src":          {mean: func(r *reader, _ *stmt) { r.inst.unicast, r.inst.CheckPeers = true, true }},
-	"unicast_fault_no_peer":      ignored("an instance without peers uses multicast"),
-	"old_unicast_checksum":       {mean: (*reader).oldChecksum},
-	"mcast_dst_ip":               {need: 1, mean: (*reader).multicast},
-	"track_interface":            {shape: list, mean: (*reader).trackLinks},
-	"track_script":               {shape: list, mean: (*reader).trackScripts},
-	"track_file":                 ignoredList("files are not tracked"),
-	"track_process":              ignoredList("processes are not tracked; a vrrp_script can do it"),
-	"track_bfd":                  ignoredList("there is no BFD"),
-	"track_src_ip":               ignored("the source address is not tracked"),
-	"dont_track_primary":         {mean: func(r *reader, _ *stmt) { r.inst.untracked = true }},
-	"nopreempt":                  {mean: func(r *reader, _ *stmt) { r.inst.NoPreempt = true }},
-	"preempt":                    {mean: func(r *reader, _ *stmt) { r.inst.NoPreempt = false }},
-	"preempt_delay":              {need: 1, mean: (*reader).preemptDelay},
-	"promote_secondaries":        {mean: func(r *reader, _ *stmt) { r.inst.PromoteSecondaries = true }},
-	"skip_check_adv_addr":        {mean: (*reader).skipAddrCheck},
-	"accept":                     nothing(),
-	"no_accept":                  ignored("the virtual addresses accept traffic; a director has to"),
-	"strict_mode":                {mean: (*reader).strictMode},
-	"down_timer_adverts":         {need: 1, mean: (*reader).downAdverts},
-	"lower_prio_no_advert":       {mean: func(r *reader, s *stmt) { r.flag(s, &r.inst.lowerNo) }},
-	"higher_prio_send_advert":    {mean: func(r *reader, s *stmt) { r.flag(s, &r.inst.higherDo) }},
-	"garp_master_delay":          garpTime(instanceGarp, func(g *vrrp.Garp) *time.Duration { return &g.Delay }),
-	"garp_master_repeat":         garpCount(instanceGarp, 1, func(g *vrrp.Garp) *int { return &g.Repeat }),
-	"garp_master_refresh":        garpTime(instanceGarp, func(g *vrrp.Garp) *time.Duration { return &g.Refresh }),
-	"garp_master_refresh_repeat": garpCount(instanceGarp, 1, func(g *vrrp.Garp) *int { return &g.RefreshRepeat }),
-	"garp_lower_prio_delay":      garpTime(instanceGarp, func(g *vrrp.Garp) *time.Duration { return &g.LowerDelay }),
-	"garp_lower_prio_repeat":     garpCount(instanceGarp, 0, func(g *vrrp.Garp) *int { return &g.LowerRepeat }),
-	"garp_extra_if":              ignored("addresses are announced on their own interface only"),
-	"vmac_garp_intvl":            ignored("addresses are announced on their own interface only"),
+var instanceScope = sync.OnceValue(func() *scope {
+	return &scope{name: "vrrp_instance", keywords: map[string]*keyword{
+		"state":                      {need: 1, mean: (*reader).state},
+		"interface":                  {need: 1, mean: (*reader).link},
+		"virtual_router_id":          {need: 1, mean: (*reader).vrid},
+		"priority":                   {need: 1, mean: (*reader).priority},
+		"advert_int":                 {need: 1, mean: (*reader).advertInterval},
+		"version":                    {need: 1, mean: (*reader).version},
+		"native_ipv6":                {mean: (*reader).nativeIPv6},
+		"authentication":             {shape: block, in: authScope(), mean: func(r *reader, s *stmt) { r.mean(s.body) }},
+		"virtual_ipaddress":          {shape: list, mean: (*reader).addresses},
+		"virtual_ipaddress_excluded": {shape: list, mean: (*reader).excludedAddresses},
+		"virtual_routes":             {shape: list, mean: (*reader).routes},
+		"virtual_rules":              ignoredList("the rules are not made; addresses and routes are"),
+		"mcast_src_ip":               {need: 1, mean: (*reader).sourceAddress},
+		"unicast_src_ip":             {need: 1, mean: (*reader).unicastSource},
+		"unicast_peer":               {shape: list, mean: (*reader).peers},
+		"unicast_ttl":                {need: 1, mean: (*reader).unicastTTL},
+		"check_unicast_src":          {mean: func(r *reader, _ *stmt) { r.inst.unicast, r.inst.CheckPeers = true, true }},
+		"unicast_fault_no_peer":      ignored("an instance without peers uses multicast"),
+		"old_unicast_checksum":       {mean: (*reader).oldChecksum},
+		"mcast_dst_ip":               {need: 1, mean: (*reader).multicast},
+		"track_interface":            {shape: list, mean: (*reader).trackLinks},
+		"track_script":               {shape: list, mean: (*reader).trackScripts},
+		"track_file":                 ignoredList("files are not tracked"),
+		"track_process":              ignoredList("processes are not tracked; a vrrp_script can do it"),
+		"track_bfd":                  ignoredList("there is no BFD"),
+		"track_src_ip":               ignored("the source address is not tracked"),
+		"dont_track_primary":         {mean: func(r *reader, _ *stmt) { r.inst.untracked = true }},
+		"nopreempt":                  {mean: func(r *reader, _ *stmt) { r.inst.NoPreempt = true }},
+		"preempt":                    {mean: func(r *reader, _ *stmt) { r.inst.NoPreempt = false }},
+		"preempt_delay":              {need: 1, mean: (*reader).preemptDelay},
+		"promote_secondaries":        {mean: func(r *reader, _ *stmt) { r.inst.PromoteSecondaries = true }},
+		"skip_check_adv_addr":        {mean: (*reader).skipAddrCheck},
+		"accept":                     nothing(),
+		"no_accept":                  ignored("the virtual addresses accept traffic; a director has to"),
+		"strict_mode":                {mean: (*reader).strictMode},
+		"down_timer_adverts":         {need: 1, mean: (*reader).downAdverts},
+		"lower_prio_no_advert":       {mean: func(r *reader, s *stmt) { r.flag(s, &r.inst.lowerNo) }},
+		"higher_prio_send_advert":    {mean: func(r *reader, s *stmt) { r.flag(s, &r.inst.higherDo) }},
+		"garp_master_delay":          garpTime(instanceGarp, func(g *vrrp.Garp) *time.Duration { return &g.Delay }),
+		"garp_master_repeat":         garpCount(instanceGarp, 1, func(g *vrrp.Garp) *int { return &g.Repeat }),
+		"garp_master_refresh":        garpTime(instanceGarp, func(g *vrrp.Garp) *time.Duration { return &g.Refresh }),
+		"garp_master_refresh_repeat": garpCount(instanceGarp, 1, func(g *vrrp.Garp) *int { return &g.RefreshRepeat }),
+		"garp_lower_prio_delay":      garpTime(instanceGarp, func(g *vrrp.Garp) *time.Duration { return &g.LowerDelay }),
+		"garp_lower_prio_repeat":     garpCount(instanceGarp, 0, func(g *vrrp.Garp) *int { return &g.LowerRepeat }),
+		"garp_extra_if":              ignored("addresses are announced on their own interface only"),
+		"vmac_garp_intvl":            ignored("addresses are announced on their own interface only"),
 
-	"notify":                     notifyAny(instanceNotify),
-	"notify_master":              notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Master }),
-	"notify_backup":              notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Backup }),
-	"notify_fault":               notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Fault }),
-	"notify_stop":                notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Stop }),
-	"notify_deleted":             {mean: (*reader).notifyDeleted},
-	"notify_master_rx_lower_pri": notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.LowerPriority }),
-	"notify_priority_changes":    ignored("notify scripts are run when the state changes"),
-	"smtp_alert":                 ignored("mail is not sent"),
+		"notify":                     notifyAny(instanceNotify),
+		"notify_master":              notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Master }),
+		"notify_backup":              notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Backup }),
+		"notify_fault":               notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Fault }),
+		"notify_stop":                notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Stop }),
+		"notify_deleted":             {mean: (*reader).notifyDeleted},
+		"notify_master_rx_lower_pri": notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.LowerPriority }),
+		"notify_priority_changes":    ignored("notify scripts are run when the state changes"),
+		"smtp_alert":                 ignored("mail is not sent"),
 
-	"use_vmac":                  {mean: (*reader).useVMAC},
-	"use_vmac_addr":             ignored("addresses on other interfaces keep these"),
-	"vmac_xmit_base":            ignored("adverts leave where the addresses are"),
-	"use_ipvlan":                {mean: (*reader).useIPVLAN},
-	"vrf":                       ignored("adverts leave by the main routing table"),
-	"lvs_sync_daemon_interface": {need: 1, mean: (*reader).instanceSync},
-	"linkbeat_use_polling":      ignored("the kernel tells of its links"),
-	"debug":                     ignored("run with --log-detail"),
+		"use_vmac":                  {mean: (*reader).useVMAC},
+		"use_vmac_addr":             ignored("addresses on other interfaces keep these"),
+		"vmac_xmit_base":            ignored("adverts leave where the addresses are"),
+		"use_ipvlan":                {mean: (*reader).useIPVLAN},
+		"vrf":                       ignored("adverts leave by the main routing table"),
+		"lvs_sync_daemon_interface": {need: 1, mean: (*reader).instanceSync},
+		"linkbeat_use_polling":      ignored("the kernel tells of its links"),
+		"debug":                     ignored("run with --log-detail"),
 
-	// Our own.
-	"on_vip_removed":     own((*reader).onRemoved),
-	"on_duplicate":       own((*reader).onDuplicate),
-	"localnode":          own(func(r *reader, _ *stmt) { r.inst.LocalNode = true }),
-	"kernel_rx_buf_size": ignored("buffers are sized by themselves"),
-}}
+		// Our own.
+		"on_vip_removed":     own((*reader).onRemoved),
+		"on_duplicate":       own((*reader).onDuplicate),
+		"localnode":          own(func(r *reader, _ *stmt) { r.inst.LocalNode = true }),
+		"kernel_rx_buf_size": ignored("buffers are sized by themselves"),
+	}}
+})
 
-var authScope = &scope{name: "authentication", keywords: map[string]*keyword{
-	"auth_type": {need: 1, mean: (*reader).authType},
-	"auth_pass": {need: 1, mean: (*reader).authPass},
-}}
+var authScope = sync.OnceValue(func() *scope {
+	return &scope{name: "authentication", keywords: map[string]*keyword{
+		"auth_type": {need: 1, mean: (*reader).authType},
+		"auth_pass": {need: 1, mean: (*reader).authPass},
+	}}
+})
 
 func instanceGarp(r *reader) *vrrp.Garp       { return &r.inst.garp }
 func instanceNotify(r *reader) *config.Notify { return &r.inst.Notify }
@@ -513,23 +518,25 @@ type group struct {
 	tracked  []tracked
 }
 
-var groupScope = &scope{name: "vrrp_sync_group", keywords: map[string]*keyword{
-	"group":                      {shape: list, mean: (*reader).groupMembers},
-	"track_interface":            {shape: list, mean: (*reader).trackLinks},
-	"track_script":               {shape: list, mean: (*reader).trackScripts},
-	"track_file":                 ignoredList("files are not tracked"),
-	"track_process":              ignoredList("processes are not tracked; a vrrp_script can do it"),
-	"track_bfd":                  ignoredList("there is no BFD"),
-	"notify":                     notifyAny(groupNotify),
-	"notify_master":              notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Master }),
-	"notify_backup":              notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Backup }),
-	"notify_fault":               notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Fault }),
-	"notify_stop":                notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Stop }),
-	"notify_priority_changes":    ignored("notify scripts are run when the state changes"),
-	"smtp_alert":                 ignored("mail is not sent"),
-	"sync_group_tracking_weight": {mean: func(r *reader, _ *stmt) { r.grp.weighted = true }},
-	"global_tracking":            {mean: (*reader).globalTracking},
-}}
+var groupScope = sync.OnceValue(func() *scope {
+	return &scope{name: "vrrp_sync_group", keywords: map[string]*keyword{
+		"group":                      {shape: list, mean: (*reader).groupMembers},
+		"track_interface":            {shape: list, mean: (*reader).trackLinks},
+		"track_script":               {shape: list, mean: (*reader).trackScripts},
+		"track_file":                 ignoredList("files are not tracked"),
+		"track_process":              ignoredList("processes are not tracked; a vrrp_script can do it"),
+		"track_bfd":                  ignoredList("there is no BFD"),
+		"notify":                     notifyAny(groupNotify),
+		"notify_master":              notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Master }),
+		"notify_backup":              notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Backup }),
+		"notify_fault":               notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Fault }),
+		"notify_stop":                notify(groupNotify, func(n *config.Notify) **config.Command { return &n.Stop }),
+		"notify_priority_changes":    ignored("notify scripts are run when the state changes"),
+		"smtp_alert":                 ignored("mail is not sent"),
+		"sync_group_tracking_weight": {mean: func(r *reader, _ *stmt) { r.grp.weighted = true }},
+		"global_tracking":            {mean: (*reader).globalTracking},
+	}}
+})
 
 func groupNotify(r *reader) *config.Notify { return &r.grp.Notify }
 
@@ -582,16 +589,18 @@ type script struct {
 	broken  bool
 }
 
-var scriptScope = &scope{name: "vrrp_script", keywords: map[string]*keyword{
-	"script":    {need: 1, mean: (*reader).scriptCommand},
-	"interval":  {need: 1, mean: scriptTime("interval", func(s *script) *time.Duration { return &s.Interval })},
-	"timeout":   {need: 1, mean: scriptTime("timeout", func(s *script) *time.Duration { return &s.Timeout })},
-	"weight":    {need: 1, mean: (*reader).scriptWeight},
-	"rise":      {need: 1, mean: scriptCount("rise", func(s *script) *int { return &s.Rise })},
-	"fall":      {need: 1, mean: scriptCount("fall", func(s *script) *int { return &s.Fall })},
-	"user":      {need: 1, mean: (*reader).scriptRunAs},
-	"init_fail": {mean: func(r *reader, _ *stmt) { r.scr.InitFail = true }},
-}}
+var scriptScope = sync.OnceValue(func() *scope {
+	return &scope{name: "vrrp_script", keywords: map[string]*keyword{
+		"script":    {need: 1, mean: (*reader).scriptCommand},
+		"interval":  {need: 1, mean: scriptTime("interval", func(s *script) *time.Duration { return &s.Interval })},
+		"timeout":   {need: 1, mean: scriptTime("timeout", func(s *script) *time.Duration { return &s.Timeout })},
+		"weight":    {need: 1, mean: (*reader).scriptWeight},
+		"rise":      {need: 1, mean: scriptCount("rise", func(s *script) *int { return &s.Rise })},
+		"fall":      {need: 1, mean: scriptCount("fall", func(s *script) *int { return &s.Fall })},
+		"user":      {need: 1, mean: (*reader).scriptRunAs},
+		"init_fail": {mean: func(r *reader, _ *stmt) { r.scr.InitFail = true }},
+	}}
+})
 
 func (r *reader) vrrpScript(s *stmt) {
 	sc := &script{place: s.place}

@@ -64,7 +64,7 @@ var keywordScopes = []struct {
 	place int
 	works map[string]string
 }{
-	{globalScope, 0, map[string]string{
+	{globalScope(), 0, map[string]string{
 		"router_id": "router_id lb", "notification_email": "notification_email { b@example.com }", "notification_email_from": "notification_email_from c@example.com",
 		"smtp_server": "smtp_server 127.0.0.2", "smtp_helo_name": "smtp_helo_name x", "smtp_connect_timeout": "smtp_connect_timeout 7",
 		"smtp_alert": "smtp_alert", "smtp_alert_vrrp": "smtp_alert_vrrp", "smtp_alert_checker": "smtp_alert_checker",
@@ -80,7 +80,7 @@ var keywordScopes = []struct {
 		// These change what the daemon says, for they have no meaning in one process.
 		"rs_init_notifies": "rs_init_notifies", "vrrp_priority": "vrrp_priority 3", "vrrp_rt_priority": "vrrp_rt_priority 3", "checker_priority": "checker_priority 3", "checker_rt_priority": "checker_rt_priority 3",
 	}},
-	{instanceScope, 1, map[string]string{
+	{instanceScope(), 1, map[string]string{
 		"state": "N: state MASTER", "interface": "interface eth1", "virtual_router_id": "virtual_router_id 9", "priority": "priority 9",
 		"advert_int": "advert_int 9", "version": "N: version 3", "native_ipv6": "=",
 		"authentication": "N: authentication { auth_type PASS\nauth_pass x }", "virtual_ipaddress": "virtual_ipaddress { 10.0.0.9 }",
@@ -97,13 +97,13 @@ var keywordScopes = []struct {
 		"notify_master_rx_lower_pri": "notify_master_rx_lower_pri /bin/a", "use_vmac": "use_vmac", "lvs_sync_daemon_interface": "lvs_sync_daemon_interface eth0",
 		"on_vip_removed": "@lvsctl on_vip_removed keep", "on_duplicate": "@lvsctl on_duplicate refuse", "localnode": "@lvsctl localnode",
 	}},
-	{authScope, 2, map[string]string{"auth_type": "auth_type AH", "auth_pass": "auth_pass other"}},
-	{groupScope, 3, map[string]string{
+	{authScope(), 2, map[string]string{"auth_type": "auth_type AH", "auth_pass": "auth_pass other"}},
+	{groupScope(), 3, map[string]string{
 		"group": "=", "track_interface": "track_interface { eth1 }", "track_script": "sync_group_tracking_weight\ntrack_script { chk }", "notify": "notify /bin/a",
 		"notify_master": "notify_master /bin/a", "notify_backup": "notify_backup /bin/a", "notify_fault": "notify_fault /bin/a", "notify_stop": "notify_stop /bin/a",
 		"sync_group_tracking_weight": "sync_group_tracking_weight", "global_tracking": "global_tracking",
 	}},
-	{scriptScope, 4, map[string]string{
+	{scriptScope(), 4, map[string]string{
 		"script": "script /bin/false", "interval": "interval 9", "timeout": "timeout 9", "weight": "weight 9", "rise": "rise 9", "fall": "fall 9", "user": "user nobody", "init_fail": "init_fail",
 	}},
 }

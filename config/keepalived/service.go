@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -108,43 +109,45 @@ func (t timing) or(o timing) timing {
 // schedulers are those that keepalived 2.2.7 knows.
 var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "sh", "mh", "dh", "fo", "ovf", "lblcr", "sed", "nq", "twos"}
 
-var serviceScope = &scope{name: "virtual_server", keywords: map[string]*keyword{
-	"ip_family":               {need: 1, mean: (*reader).ipFamily},
-	"delay_loop":              {need: 1, mean: delayLoop(serviceTiming, "virtual server delay loop '%s' invalid - ignoring")},
-	"connect_timeout":         {need: 1, mean: connectTimeout(serviceTiming, "virtual server connect_timeout %s invalid - ignoring")},
-	"delay_before_retry":      {need: 1, mean: retryDelay(serviceTiming, "virtual server delay before retry '%s' invalid - ignoring")},
-	"retry":                   {need: 1, mean: retries(serviceTiming, 1, "retry value invalid - %s")},
-	"warmup":                  {need: 1, mean: (*reader).warmup},
-	"lb_algo":                 {need: 1, mean: (*reader).algorithm},
-	"lvs_sched":               {need: 1, mean: (*reader).algorithm},
-	"lb_kind":                 {need: 1, mean: func(r *reader, s *stmt) { r.forwarding(s, &r.svc.method, "virtual") }},
-	"lvs_method":              {need: 1, mean: func(r *reader, s *stmt) { r.forwarding(s, &r.svc.method, "virtual") }},
-	"protocol":                {need: 1, mean: (*reader).protocol},
-	"persistence_timeout":     {mean: (*reader).persistence},
-	"persistence_granularity": {need: 1, mean: (*reader).granularity},
-	"persistence_engine":      {need: 1, mean: (*reader).engine},
-	"inhibit_on_failure":      {mean: func(r *reader, _ *stmt) { r.svc.inhibit = true }},
-	"alpha":                   {mean: func(r *reader, _ *stmt) { r.svc.alpha = true }},
-	"omega":                   {mean: func(r *reader, _ *stmt) { r.svc.hooks.AtStop = true }},
-	"quorum":                  {need: 1, mean: (*reader).quorum},
-	"hysteresis":              {need: 1, mean: (*reader).hysteresis},
-	"quorum_up":               hook(func(r *reader) **ldirector.Command { return &r.svc.hooks.QuorumUp }),
-	"quorum_down":             hook(func(r *reader) **ldirector.Command { return &r.svc.hooks.QuorumDown }),
-	"virtualhost":             {mean: func(r *reader, s *stmt) { r.host(s, &r.svc.virtualhost, "virtual server virtualhost missing") }},
-	"weight":                  {need: 1, mean: (*reader).serviceWeight},
-	"sorry_server":            {need: 1, mean: (*reader).sorryServer},
-	"sorry_server_lvs_method": {need: 1, mean: (*reader).sorryMethod},
-	"sorry_server_inhibit":    {mean: (*reader).sorryInhibit},
-	"real_server":             {shape: block, in: realScope, need: 1, mean: (*reader).realServer},
-	"ops":                     serviceFlag("", lvs.OnePacket),
-	"flag-1":                  serviceFlag("", lvs.Sched1), "flag-2": serviceFlag("", lvs.Sched2), "flag-3": serviceFlag("", lvs.Sched3),
-	"sh-fallback": serviceFlag("sh", lvs.Sched1), "sh-port": serviceFlag("sh", lvs.Sched2),
-	"mh-fallback": serviceFlag("mh", lvs.Sched1), "mh-port": serviceFlag("mh", lvs.Sched2),
-	"hashed":     {mean: (*reader).hashed},
-	"ha_suspend": ignored("servers are checked whether this host has the address or not"),
-	"smtp_alert": ignored("mail is not sent"),
-	"snmp_name":  ignored("there is no SNMP agent"),
-}}
+var serviceScope = sync.OnceValue(func() *scope {
+	return &scope{name: "virtual_server", keywords: map[string]*keyword{
+		"ip_family":               {need: 1, mean: (*reader).ipFamily},
+		"delay_loop":              {need: 1, mean: delayLoop(serviceTiming, "virtual server delay loop '%s' invalid - ignoring")},
+		"connect_timeout":         {need: 1, mean: connectTimeout(serviceTiming, "virtual server connect_timeout %s invalid - ignoring")},
+		"delay_before_retry":      {need: 1, mean: retryDelay(serviceTiming, "virtual server delay before retry '%s' invalid - ignoring")},
+		"retry":                   {need: 1, mean: retries(serviceTiming, 1, "retry value invalid - %s")},
+		"warmup":                  {need: 1, mean: (*reader).warmup},
+		"lb_algo":                 {need: 1, mean: (*reader).algorithm},
+		"lvs_sched":               {need: 1, mean: (*reader).algorithm},
+		"lb_kind":                 {need: 1, mean: func(r *reader, s *stmt) { r.forwarding(s, &r.svc.method, "virtual") }},
+		"lvs_method":              {need: 1, mean: func(r *reader, s *stmt) { r.forwarding(s, &r.svc.method, "virtual") }},
+		"protocol":                {need: 1, mean: (*reader).protocol},
+		"persistence_timeout":     {mean: (*reader).persistence},
+		"persistence_granularity": {need: 1, mean: (*reader).granularity},
+		"persistence_engine":      {need: 1, mean: (*reader).engine},
+		"inhibit_on_failure":      {mean: func(r *reader, _ *stmt) { r.svc.inhibit = true }},
+		"alpha":                   {mean: func(r *reader, _ *stmt) { r.svc.alpha = true }},
+		"omega":                   {mean: func(r *reader, _ *stmt) { r.svc.hooks.AtStop = true }},
+		"quorum":                  {need: 1, mean: (*reader).quorum},
+		"hysteresis":              {need: 1, mean: (*reader).hysteresis},
+		"quorum_up":               hook(func(r *reader) **ldirector.Command { return &r.svc.hooks.QuorumUp }),
+		"quorum_down":             hook(func(r *reader) **ldirector.Command { return &r.svc.hooks.QuorumDown }),
+		"virtualhost":             {mean: func(r *reader, s *stmt) { r.host(s, &r.svc.virtualhost, "virtual server virtualhost missing") }},
+		"weight":                  {need: 1, mean: (*reader).serviceWeight},
+		"sorry_server":            {need: 1, mean: (*reader).sorryServer},
+		"sorry_server_lvs_method": {need: 1, mean: (*reader).sorryMethod},
+		"sorry_server_inhibit":    {mean: (*reader).sorryInhibit},
+		"real_server":             {shape: block, in: realScope(), need: 1, mean: (*reader).realServer},
+		"ops":                     serviceFlag("", lvs.OnePacket),
+		"flag-1":                  serviceFlag("", lvs.Sched1), "flag-2": serviceFlag("", lvs.Sched2), "flag-3": serviceFlag("", lvs.Sched3),
+		"sh-fallback": serviceFlag("sh", lvs.Sched1), "sh-port": serviceFlag("sh", lvs.Sched2),
+		"mh-fallback": serviceFlag("mh", lvs.Sched1), "mh-port": serviceFlag("mh", lvs.Sched2),
+		"hashed":     {mean: (*reader).hashed},
+		"ha_suspend": ignored("servers are checked whether this host has the address or not"),
+		"smtp_alert": ignored("mail is not sent"),
+		"snmp_name":  ignored("there is no SNMP agent"),
+	}}
+})
 
 // Hashed is what the kernel sets by itself.
 func (r *reader) hashed(s *stmt) {
@@ -154,24 +157,26 @@ func (r *reader) hashed(s *stmt) {
 	r.problem(s.place, config.Warning, "hashed does nothing: the kernel sets that flag by itself", "remove it")
 }
 
-var realScope = &scope{name: "real_server", keywords: withChecks(map[string]*keyword{
-	"weight":             {need: 1, mean: (*reader).realWeight},
-	"lvs_method":         {need: 1, mean: func(r *reader, s *stmt) { r.forwarding(s, &r.real.method, "real") }},
-	"uthreshold":         {need: 1, mean: threshold(func(s *server) *uint32 { return &s.upper })},
-	"lthreshold":         {need: 1, mean: threshold(func(s *server) *uint32 { return &s.lower })},
-	"inhibit_on_failure": {mean: func(r *reader, s *stmt) { r.optional(s, &r.real.inhibit, "Invalid inhibit_on_failure parameter %s") }},
-	"alpha":              {mean: func(r *reader, s *stmt) { r.optional(s, &r.real.alpha, "Invalid alpha parameter %s") }},
-	"notify_up":          hook(func(r *reader) **ldirector.Command { return &r.real.up }),
-	"notify_down":        hook(func(r *reader) **ldirector.Command { return &r.real.down }),
-	"virtualhost":        {mean: func(r *reader, s *stmt) { r.host(s, &r.real.virtualhost, "real server virtualhost missing") }},
-	"delay_loop":         {need: 1, mean: delayLoop(realTiming, "real server delay_loop '%s' invalid - ignoring")},
-	"connect_timeout":    {need: 1, mean: connectTimeout(realTiming, "real server connect_timeout %s invalid - ignoring")},
-	"delay_before_retry": {need: 1, mean: retryDelay(realTiming, "real server delay_before_retry '%s' invalid - ignoring")},
-	"retry":              {need: 1, mean: retries(realTiming, 1, "retry value invalid - %s")},
-	"warmup":             {need: 1, mean: (*reader).warmup},
-	"smtp_alert":         ignored("mail is not sent"),
-	"snmp_name":          ignored("there is no SNMP agent"),
-})}
+var realScope = sync.OnceValue(func() *scope {
+	return &scope{name: "real_server", keywords: withChecks(map[string]*keyword{
+		"weight":             {need: 1, mean: (*reader).realWeight},
+		"lvs_method":         {need: 1, mean: func(r *reader, s *stmt) { r.forwarding(s, &r.real.method, "real") }},
+		"uthreshold":         {need: 1, mean: threshold(func(s *server) *uint32 { return &s.upper })},
+		"lthreshold":         {need: 1, mean: threshold(func(s *server) *uint32 { return &s.lower })},
+		"inhibit_on_failure": {mean: func(r *reader, s *stmt) { r.optional(s, &r.real.inhibit, "Invalid inhibit_on_failure parameter %s") }},
+		"alpha":              {mean: func(r *reader, s *stmt) { r.optional(s, &r.real.alpha, "Invalid alpha parameter %s") }},
+		"notify_up":          hook(func(r *reader) **ldirector.Command { return &r.real.up }),
+		"notify_down":        hook(func(r *reader) **ldirector.Command { return &r.real.down }),
+		"virtualhost":        {mean: func(r *reader, s *stmt) { r.host(s, &r.real.virtualhost, "real server virtualhost missing") }},
+		"delay_loop":         {need: 1, mean: delayLoop(realTiming, "real server delay_loop '%s' invalid - ignoring")},
+		"connect_timeout":    {need: 1, mean: connectTimeout(realTiming, "real server connect_timeout %s invalid - ignoring")},
+		"delay_before_retry": {need: 1, mean: retryDelay(realTiming, "real server delay_before_retry '%s' invalid - ignoring")},
+		"retry":              {need: 1, mean: retries(realTiming, 1, "retry value invalid - %s")},
+		"warmup":             {need: 1, mean: (*reader).warmup},
+		"smtp_alert":         ignored("mail is not sent"),
+		"snmp_name":          ignored("there is no SNMP agent"),
+	})}
+})
 
 func serviceTiming(r *reader) *timing { return &r.svc.timing }
 func realTiming(r *reader) *timing    { return &r.real.timing }

@@ -47,7 +47,9 @@ type keyword struct {
 	mean  func(*reader, *stmt)
 }
 
-// scope is a block's keywords.
+// scope is a block's keywords. Those of a block are made when they are first
+// needed: this package is linked into a program whose other commands must start
+// fast.
 type scope struct {
 	name     string
 	keywords map[string]*keyword
@@ -69,7 +71,7 @@ var outermost = []string{"global_defs", "vrrp_instance", "vrrp_sync_group", "vrr
 
 // tree makes statements of all pieces.
 func (r *reader) tree() []*stmt {
-	stmts, _ := r.statements(root, true)
+	stmts, _ := r.statements(root(), true)
 	return stmts
 }
 
@@ -274,7 +276,7 @@ func elsewhere(name string) string {
 			return "write a blank in place of the ="
 		}
 	}
-	for _, sc := range []*scope{root, globalScope, instanceScope, groupScope, scriptScope, serviceScope, realScope, checkScopes["TCP_CHECK"]} {
+	for _, sc := range []*scope{root(), globalScope(), instanceScope(), groupScope(), scriptScope(), serviceScope(), realScope(), checkScopes()["TCP_CHECK"]} {
 		if sc.keywords[name] == nil {
 			continue
 		}

@@ -81,7 +81,7 @@ func (v *virtual) checkPort(re *real) uint16 {
 	if re.portNum > 0 {
 		return re.portNum
 	}
-	if p := servicePorts[v.service]; p > 0 {
+	if p := servicePorts()[v.service]; p > 0 {
 		return p
 	}
 	return v.key.Addr.Port()

@@ -144,11 +144,13 @@ var (
 
 // servicePorts are the standard ports of the services that can be asked. A
 // virtual on one of these ports is checked with that service.
-var servicePorts = map[string]uint16{
-	"ftp": 21, "smtp": 25, "dns": 53, "http": 80, "pop": 110, "nntp": 119, "imap": 143, "ldap": 389, "https": 443,
-	"submission": 587, "ldaps": 636, "imaps": 993, "pops": 995, "oracle": 1521, "radius": 1812, "http_proxy": 3128,
-	"mysql": 3306, "sip": 5060, "pgsql": 5432,
-}
+var servicePorts = sync.OnceValue(func() map[string]uint16 {
+	return map[string]uint16{
+		"ftp": 21, "smtp": 25, "dns": 53, "http": 80, "pop": 110, "nntp": 119, "imap": 143, "ldap": 389, "https": 443,
+		"submission": 587, "ldaps": 636, "imaps": 993, "pops": 995, "oracle": 1521, "radius": 1812, "http_proxy": 3128,
+		"mysql": 3306, "sip": 5060, "pgsql": 5432,
+	}
+})
 
 type taker = func(value string, in scope) (kept, refusal string)
 

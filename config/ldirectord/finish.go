@@ -161,7 +161,7 @@ func (r *reader) finishService(v *virtual) {
 	if !v.found || v.proto == "fwm" {
 		return
 	}
-	for name, port := range servicePorts {
+	for name, port := range servicePorts() {
 		if port == v.key.Addr.Port() {
 			v.service = name
 		}

@@ -166,16 +166,26 @@ func (r *reader) quiescent(v *virtual) bool {
 
 // uses says which directives a kind of check looks at, beyond those of every
 // virtual.
-var uses = map[string][]string{
-	"http": {"request", "receive", "virtualhost", "httpmethod"}, "https": {"request", "receive", "virtualhost", "httpmethod"},
-	"http_proxy": {"request", "receive", "httpmethod"},
-	"ftp":        {"request", "receive", "login", "passwd"}, "simpletcp": {"request", "receive"}, "dns": {"request", "receive"},
-	"ldap": {"request", "receive", "login", "passwd"}, "ldaps": {"request", "receive", "login", "passwd"},
-	"mysql": {"request", "login", "passwd", "database"}, "pgsql": {"request", "login", "passwd", "database"},
-	"oracle": {"request", "login", "passwd", "database"},
-	"pop":    {"login", "passwd"}, "pops": {"login", "passwd"}, "imap": {"login", "passwd"}, "imaps": {"login", "passwd"},
-	"radius": {"login", "passwd", "secret"}, "sip": {"login"},
-	"smtp": nil, "submission": nil, "nntp": nil, "none": nil,
+func uses(service string) []string {
+	switch service {
+	case "http", "https":
+		return []string{"request", "receive", "virtualhost", "httpmethod"}
+	case "http_proxy":
+		return []string{"request", "receive", "httpmethod"}
+	case "ftp", "ldap", "ldaps":
+		return []string{"request", "receive", "login", "passwd"}
+	case "simpletcp", "dns":
+		return []string{"request", "receive"}
+	case "mysql", "pgsql", "oracle":
+		return []string{"request", "login", "passwd", "database"}
+	case "pop", "pops", "imap", "imaps":
+		return []string{"login", "passwd"}
+	case "radius":
+		return []string{"login", "passwd", "secret"}
+	case "sip":
+		return []string{"login"}
+	}
+	return nil // smtp, submission, nntp, none
 }
 
 // lintUnused finds directives that change nothing in this virtual.
@@ -185,7 +195,7 @@ func (r *reader) lintUnused(v *virtual) {
 	what := "checktype=" + kind
 	if kind == "negotiate" || allDigits(kind) {
 		what = "service=" + v.service
-		for _, name := range uses[v.service] {
+		for _, name := range uses(v.service) {
 			used[name] = true
 		}
 	}

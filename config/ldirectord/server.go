@@ -305,16 +305,23 @@ func (fb *fallback) String() string {
 	return s + " " + fb.method
 }
 
-// methodAlias are other programs' words for the forwarding methods.
-var methodAlias = map[string]string{
-	"dr": "gate", "g": "gate", "gw": "gate", "gateway": "gate", "gatewaying": "gate", "direct": "gate", "route": "gate",
-	"nat": "masq", "m": "masq", "masquerade": "masq", "masquerading": "masq",
-	"tun": "ipip", "i": "ipip", "tunnel": "ipip", "tunneling": "ipip",
+// methodAlias is the forwarding method that other programs have another word for,
+// or "".
+func methodAlias(wrote string) string {
+	switch wrote {
+	case "dr", "g", "gw", "gateway", "gatewaying", "direct", "route":
+		return "gate"
+	case "nat", "m", "masquerade", "masquerading":
+		return "masq"
+	case "tun", "i", "tunnel", "tunneling":
+		return "ipip"
+	}
+	return ""
 }
 
 func methodHint(wrote string) string {
 	wrote = strings.ToLower(wrote)
-	if m := methodAlias[wrote]; m != "" {
+	if m := methodAlias(wrote); m != "" {
 		return fmt.Sprintf("ldirectord's word for it is %q", m)
 	}
 	if h := config.DidYouMean(wrote, methodNames); h != "" {

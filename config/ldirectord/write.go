@@ -324,7 +324,7 @@ func formOf(v ldirector.Virtual) form {
 // the line the port says which service it is, and nobody logs in.
 func (f form) impliedLogin(s lvs.Service) bool {
 	nobody := f.service == "ftp" && f.login == "anonymous" && f.passwd == "" || f.service == "sip" && f.login == ""
-	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts[f.service]
+	return nobody && s.Mark == 0 && s.Addr.Port() == servicePorts()[f.service]
 }
 
 // commonPort is the checkport to write: none, where each server is asked on its
@@ -337,7 +337,7 @@ func commonPort(v ldirector.Virtual, service string, first uint16) uint16 {
 		if len(m.Checks) == 0 {
 			continue
 		}
-		own := cmp.Or(configuredPort(m), servicePorts[service], v.Service.Addr.Port()) // as checkPort has it
+		own := cmp.Or(configuredPort(m), servicePorts()[service], v.Service.Addr.Port()) // as checkPort has it
 		if _, at := wordsOf(m.Checks[0]); at.Port() != own {
 			return first
 		}

@@ -6,6 +6,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/lvsctl/lvsctl/config"
 )
@@ -13,14 +14,20 @@ import (
 // isScript tells a shell script with ipvsadm lines from plain rules: it begins
 // with #!, or sets a variable.
 func isScript(text []byte) bool {
-	return bytes.HasPrefix(text, []byte("#!")) || setsVariable.Match(text)
+	return bytes.HasPrefix(text, []byte("#!")) || setsVariable().Match(text)
 }
 
+// The patterns are compiled when a script is first read: this package is linked
+// into a program whose other commands must start fast.
 var (
-	setsVariable = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*=\S+`)
-	assignment   = regexp.MustCompile(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*'|[^ \t;"'$` + "`" + `]*)[ \t]*(?:[;#].*)?$`)
-	variable     = regexp.MustCompile(`\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?]))`)
+	setsVariable = pattern(`(?m)^[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*=\S+`)
+	assignment   = pattern(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*'|[^ \t;"'$` + "`" + `]*)[ \t]*(?:[;#].*)?$`)
+	variable     = pattern(`\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?]))`)
 )
+
+func pattern(src string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(src) })
+}
 
 // commands keeps the ipvsadm lines of a script that change the table, with the
 // variables that the script sets to plain words, and makes all others blank so
@@ -32,7 +39,7 @@ func (r *reader) commands(text []byte) []byte {
 	skipped, first := 0, 0
 	for n, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
-		switch m := assignment.FindStringSubmatch(line); {
+		switch m := assignment().FindStringSubmatch(line); {
 		case line == "" || line[0] == '#':
 		case m != nil:
 			vars[m[1]] = strings.Trim(m[2], `"'`)
@@ -54,7 +61,7 @@ func (r *reader) commands(text []byte) []byte {
 
 func isIpvsadm(line string, vars map[string]string) bool {
 	word, _, _ := strings.Cut(line, " ")
-	if m := variable.FindString(word); m != "" && m == word {
+	if m := variable().FindString(word); m != "" && m == word {
 		word = vars[strings.Trim(m, "${}")]
 	}
 	return path.Base(word) == "ipvsadm"
@@ -65,7 +72,7 @@ func isIpvsadm(line string, vars map[string]string) bool {
 func (r *reader) command(n int, line string, vars map[string]string) string {
 	_, line, _ = strings.Cut(line, " ")
 	unknown := false
-	line = variable.ReplaceAllStringFunc(line, func(ref string) string {
+	line = variable().ReplaceAllStringFunc(line, func(ref string) string {
 		name := strings.Trim(ref, "${}")
 		value, ok := vars[name]
 		if !ok {

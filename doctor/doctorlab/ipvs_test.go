@@ -1,9 +1,11 @@
 package doctorlab
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
 )
@@ -17,7 +19,13 @@ func TestNoIPVS(t *testing.T) {
 		t.Logf("this kernel is not a guest's (%v): ip_vs stays", err)
 		return
 	}
-	h.Run("sh", "-c", "for i in 1 2 3; do for m in $(grep -o '^ip_vs[a-z_]*' /proc/modules); do rmmod $m; done; done 2>/dev/null; ! grep ^ip_vs /proc/modules")
+	lab.Eventually(t, time.Minute, func() error { // the tables of hosts of other tests may be about to go
+		out, err := h.Try("sh", "-c", "for m in $(grep -o '^ip_vs[a-z_]*' /proc/modules); do rmmod $m; done; ! grep ^ip_vs /proc/modules")
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 	t.Cleanup(func() { h.Run("modprobe", "ip_vs") })
 	a := examine(t, h, "--role", "director")
 	if got := a.rules(); len(got) != 1 || got[0] != "ipvs-missing" {

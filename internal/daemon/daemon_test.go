@@ -205,7 +205,7 @@ func detachedProgram(parent *Parent) {
 }
 
 func TestDetach(t *testing.T) {
-	pid, err := Detach([]string{"ldirectord", "good.cf", "start"}, 10*time.Second)
+	pid, err := Detach([]string{"ldirectord", "good.cf", "start"}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestDetach(t *testing.T) {
 		t.Errorf("its session is %s, want its own", fields[3])
 	}
 	for config, want := range map[string]string{"bad.cf": "bad.cf:3: no such thing", "crash.cf": "ended before it ran"} {
-		if _, err := Detach([]string{"ldirectord", config, "start"}, 10*time.Second); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Detach([]string{"ldirectord", config, "start"}, time.Minute); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", config, err)
 		}
 	}

@@ -11,8 +11,13 @@ import (
 	"time"
 )
 
-// getLimit is how long a request may take.
-const getLimit = 5 * time.Second
+const (
+	// tryLimit is how long a request may take whose failure is told to the caller: he
+	// may be waiting for something, and ask again.
+	tryLimit = 5 * time.Second
+	// getLimit is that of one that has to be answered, however busy the machine is.
+	getLimit = time.Minute
+)
 
 // Server is a small web server on a host.
 type Server struct {
@@ -88,7 +93,7 @@ func (h *Host) TryDial(ctx context.Context, network, addr string) (c net.Conn, e
 // Client is an HTTP client on the host. Every request is a connection of its own.
 func (h *Host) Client() *http.Client {
 	return &http.Client{
-		Timeout:   getLimit,
+		Timeout:   tryLimit,
 		Transport: &http.Transport{DialContext: h.TryDial, DisableKeepAlives: true},
 	}
 }
@@ -97,14 +102,18 @@ func (h *Host) Client() *http.Client {
 // the test.
 func (h *Host) Get(url string) string {
 	h.net.t.Helper()
-	body, err := h.TryGet(url)
+	c := h.Client()
+	c.Timeout = getLimit
+	body, err := get(c, url)
 	h.net.check(wrap(err, h.name))
 	return body
 }
 
 // TryGet is Get that returns the error.
-func (h *Host) TryGet(url string) (string, error) {
-	resp, err := h.Client().Get(url)
+func (h *Host) TryGet(url string) (string, error) { return get(h.Client(), url) }
+
+func get(c *http.Client, url string) (string, error) {
+	resp, err := c.Get(url)
 	if err != nil {
 		return "", err
 	}

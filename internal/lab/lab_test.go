@@ -13,6 +13,9 @@ import (
 	"github.com/lvsctl/lvsctl/internal/lab"
 )
 
+// patience is for what takes milliseconds on an idle machine.
+const patience = 30 * time.Second
+
 func TestTheKernelHasIPVS(t *testing.T) {
 	lab.Need(t)
 	if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
@@ -49,12 +52,12 @@ func TestCaptureSeesWhoAsks(t *testing.T) {
 
 	seen := web1.Capture("eth0")
 	client.Get("http://192.168.131.147/")
-	seen.Await("ARP who-has 192.168.131.147 tell 192.168.131.10", time.Second)
-	reply := seen.Await("ARP reply 192.168.131.147 is-at 02:00:00:00:02:01", time.Second)
+	seen.Await("ARP who-has 192.168.131.147 tell 192.168.131.10", patience)
+	reply := seen.Await("ARP reply 192.168.131.147 is-at 02:00:00:00:02:01", patience)
 	if !reply.Out || reply.Dst.String() != "02:00:00:00:01:01" {
 		t.Errorf("the reply goes to %s, out %t", reply.Dst, reply.Out)
 	}
-	seen.Await(" > 192.168.131.147.80: Flags [S], length 0", time.Second)
+	seen.Await(" > 192.168.131.147.80: Flags [S], length 0", patience)
 }
 
 func TestEveryHostHasItsOwnIPVSTable(t *testing.T) {
@@ -106,7 +109,7 @@ func TestUnplugTakesTheCarrier(t *testing.T) {
 	a := n.Host("a").Nic("eth0", lan, "10.0.0.1/24")
 	carrier := func(want string) {
 		t.Helper()
-		lab.Eventually(t, 2*time.Second, func() error {
+		lab.Eventually(t, patience, func() error {
 			if got := strings.TrimSpace(a.ReadFile("/sys/class/net/eth0/carrier")); got != want {
 				return fmt.Errorf("carrier is %s, want %s", got, want)
 			}
@@ -124,7 +127,7 @@ func TestProcesses(t *testing.T) {
 	n := lab.New(t)
 	a := n.Host("a")
 	p := a.Start("sh", "-c", "trap 'echo told to end; exit 3' TERM; echo started; while :; do sleep 0.01; done")
-	p.Await("started", 5*time.Second)
+	p.Await("started", patience)
 	if err := p.Stop(); err == nil || err.Error() != "exit status 3" {
 		t.Errorf("ended with %v", err)
 	}
@@ -143,7 +146,7 @@ func TestProcesses(t *testing.T) {
 // its parent, a server, a capture, three hosts.
 func TestNothingStays(t *testing.T) {
 	lab.Need(t)
-	before := leftovers(t)
+	before := settled(t)
 	t.Run("cluster", func(t *testing.T) {
 		n := lab.New(t)
 		lan := n.Bridge("lan")
@@ -158,15 +161,36 @@ func TestNothingStays(t *testing.T) {
 			t.Errorf("%+v is too few for three hosts, before them %+v: this test cannot count", got, before)
 		}
 	})
-	lab.Eventually(t, 5*time.Second, func() error {
-		if after := leftovers(t); after != before {
+	lab.Eventually(t, patience, func() error {
+		if after := leftovers(t); after.more(before) || after.files > before.files {
 			return fmt.Errorf("left %+v, was %+v", after, before)
 		}
 		return nil
 	})
 }
 
+// settled are the leftovers once nothing changes any more: what the test before this
+// one has ended needs a moment to go.
+func settled(t *testing.T) left {
+	t.Helper()
+	l := leftovers(t)
+	lab.Eventually(t, patience, func() error {
+		time.Sleep(100 * time.Millisecond)
+		was := l
+		if l = leftovers(t); l != was {
+			return fmt.Errorf("%+v, a moment ago %+v", l, was)
+		}
+		return nil
+	})
+	return l
+}
+
 type left struct{ processes, namespaces, files int }
+
+// more tells whether something is left that was not there before.
+func (l left) more(before left) bool {
+	return l.processes > before.processes || l.namespaces > before.namespaces
+}
 
 func leftovers(t *testing.T) left {
 	t.Helper()
@@ -258,7 +282,7 @@ func TestToldToHang(t *testing.T) {
 // TestHereDiesWhole: who kills the process that go test knows kills all.
 func TestHereDiesWhole(t *testing.T) {
 	lab.Need(t)
-	before := leftovers(t)
+	before := settled(t)
 	cmd := again(t, "TestToldToHang", "HANG=1")
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -274,8 +298,8 @@ func TestHereDiesWhole(t *testing.T) {
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	lab.Eventually(t, 5*time.Second, func() error {
-		if after := leftovers(t); after.processes != before.processes || after.namespaces != before.namespaces {
+	lab.Eventually(t, patience, func() error {
+		if after := leftovers(t); after.more(before) {
 			return fmt.Errorf("left %+v, was %+v", after, before)
 		}
 		return nil

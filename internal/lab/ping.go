@@ -106,11 +106,28 @@ func (l Lost) String() string {
 	return fmt.Sprintf("%d packets lost, longest gap %v", l.Packets, l.Gap.Round(time.Millisecond))
 }
 
+// lastLimit is how long the answer to the last request may be on its way: on a busy
+// machine this program is late to see it.
+const lastLimit = 5 * time.Second
+
+// awaitLast waits until the last request is answered; those before it then are, too,
+// if they ever will be.
+func (p *Pinger) awaitLast() {
+	for end := time.Now().Add(lastLimit); time.Now().Before(end); time.Sleep(pollEvery) {
+		p.mu.Lock()
+		answered := p.answered[len(p.answered)-1]
+		p.mu.Unlock()
+		if answered {
+			return
+		}
+	}
+}
+
 // End stops asking.
 func (p *Pinger) End() Lost {
 	close(p.stop)
 	p.done.Wait()
-	time.Sleep(100 * time.Millisecond) // the last answers may be on their way
+	p.awaitLast()
 	p.conn.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -210,7 +211,7 @@ func (k *Kernel) kernelRoute(r Route) (*netlink.Route, error) {
 	n := r.normal()
 	out := &netlink.Route{Dst: ipNet(n.Dst), Scope: netlink.Scope(n.Scope), Table: n.Table, Priority: r.Metric, Protocol: netlink.RouteProtocol(n.Proto)}
 	if n.Type != "" {
-		kind, ok := routeTypes[n.Type]
+		kind, ok := routeTypes()[n.Type]
 		if !ok {
 			return nil, fmt.Errorf("route type %q: %w", n.Type, syscall.EINVAL)
 		}
@@ -237,9 +238,11 @@ func (k *Kernel) kernelRoute(r Route) (*netlink.Route, error) {
 	return out, nil
 }
 
-var routeTypes = map[string]int{"local": unix.RTN_LOCAL, "broadcast": unix.RTN_BROADCAST, "anycast": unix.RTN_ANYCAST,
-	"multicast": unix.RTN_MULTICAST, "blackhole": unix.RTN_BLACKHOLE, "unreachable": unix.RTN_UNREACHABLE,
-	"prohibit": unix.RTN_PROHIBIT, "throw": unix.RTN_THROW, "nat": unix.RTN_NAT}
+var routeTypes = sync.OnceValue(func() map[string]int {
+	return map[string]int{"local": unix.RTN_LOCAL, "broadcast": unix.RTN_BROADCAST, "anycast": unix.RTN_ANYCAST,
+		"multicast": unix.RTN_MULTICAST, "blackhole": unix.RTN_BLACKHOLE, "unreachable": unix.RTN_UNREACHABLE,
+		"prohibit": unix.RTN_PROHIBIT, "throw": unix.RTN_THROW, "nat": unix.RTN_NAT}
+})
 
 func kernelRule(r Rule) *netlink.Rule {
 	out := netlink.NewRule()

@@ -395,9 +395,9 @@ func TestAnnounceMovesTheAddress(t *testing.T) {
 			n.Host("old").Nic("eth0", lan, full)
 			fresh := n.Host("new").Nic("eth0", lan)
 			k := kernelOf(t, fresh)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			lab.Eventually(t, 10*time.Second, func() error { // the client learns the old one
+			lab.Eventually(t, 30*time.Second, func() error { // the client learns the old one
 				conn, err := client.TryDial(ctx, "tcp", net.JoinHostPort(c.vip, "9"))
 				if err == nil {
 					conn.Close()
@@ -416,7 +416,7 @@ func TestAnnounceMovesTheAddress(t *testing.T) {
 			if !c.bare {
 				do(t, k, addr(netif.AddAddr, "eth0", full, ""))
 			}
-			lab.Eventually(t, 10*time.Second, func() error {
+			lab.Eventually(t, 30*time.Second, func() error {
 				if err := w.Announce(vip, false); err != nil {
 					return err
 				}
@@ -453,7 +453,7 @@ func TestWatch(t *testing.T) {
 	}
 	expect := func(kind netif.EventKind, link, prefix string) {
 		t.Helper()
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(30 * time.Second)
 		for {
 			select {
 			case e := <-events:
@@ -478,7 +478,7 @@ func TestWatch(t *testing.T) {
 	h.Run("ip", "link", "del", "eth0")
 	expect(netif.LinkRemoved, "eth0", "")
 	cancel()
-	lab.Eventually(t, 10*time.Second, func() error {
+	lab.Eventually(t, 30*time.Second, func() error {
 		select {
 		case _, open := <-events:
 			if !open {

@@ -174,7 +174,7 @@ func ourRoute(r netlink.Route, family int, names map[int]string) Route {
 	if via, ok := r.Via.(*netlink.Via); ok {
 		out.Via = ourIP(via.Addr)
 	}
-	for name, kind := range routeTypes {
+	for name, kind := range routeTypes() {
 		if kind == r.Type {
 			out.Type = name
 		}

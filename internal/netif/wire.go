@@ -243,17 +243,24 @@ func (w *Wire) gather(ctx context.Context, how Probing, c deadliner, ask func() 
 		if i == how.Count-1 {
 			pause = how.Wait
 		}
-		if err := c.SetReadDeadline(time.Now().Add(pause)); err != nil {
-			return answers, err
-		}
-		var err error
-		answers, err = w.listen(ctx, begin, answers, hear)
-		if err != nil {
-			return answers, err
+		// Twice: once the time is over, Read looks at nothing. On a busy host that may
+		// be before it has looked at all, with the answer there since long.
+		for _, limit := range []time.Duration{pause, sweep} {
+			if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
+				return answers, err
+			}
+			var err error
+			answers, err = w.listen(ctx, begin, answers, hear)
+			if err != nil {
+				return answers, err
+			}
 		}
 	}
 	return answers, nil
 }
+
+// sweep is for what has come, and was not read in time.
+const sweep = 10 * time.Millisecond
 
 // listen hears until the deadline.
 func (w *Wire) listen(ctx context.Context, begin time.Time, answers []Answer, hear func() (claim, error)) ([]Answer, error) {

@@ -71,8 +71,8 @@ func TestHTTPAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.probe.Addr = serve(t, say(tt.answer))
-			wantVerdict(t, once(tt.probe, 5*time.Second), tt.want)
-			wantVerdict(t, glanced(tt.probe, 5*time.Second), tt.want)
+			wantVerdict(t, once(tt.probe, 20*time.Second), tt.want)
+			wantVerdict(t, glanced(tt.probe, 20*time.Second), tt.want)
 		})
 	}
 }
@@ -105,7 +105,7 @@ func TestHTTPRequest(t *testing.T) {
 		{HTTP{Target: "http://" + addr.String() + "/p"}, "GET /p HTTP/1.1\r\nHost: " + addr.String() + rest},
 	} {
 		tt.probe.Addr = addr
-		once(tt.probe, 3*time.Second)
+		once(tt.probe, 20*time.Second)
 		if got := <-heads; got != tt.want {
 			t.Errorf("%+v sends\n%q, wanted\n%q", tt.probe, got, tt.want)
 		}
@@ -210,12 +210,12 @@ func TestCertificates(t *testing.T) {
 				IMAP{Addr: imaps, Secure: true, TLS: tt.tls, Login: "u", Password: "p"},
 				LDAP{Addr: ldaps, Secure: true, TLS: tt.tls, Base: "dc=lab"},
 			} {
-				wantVerdict(t, once(p, 3*time.Second), tt.want)
+				wantVerdict(t, once(p, 20*time.Second), tt.want)
 			}
 		})
 	}
 	plain := serve(t, func(c net.Conn) { io.WriteString(c, "220 no TLS here\r\n"); io.Copy(io.Discard, c) })
-	wantVerdict(t, once(HTTP{Addr: plain, Secure: true}, 3*time.Second), "does not speak TLS")
+	wantVerdict(t, once(HTTP{Addr: plain, Secure: true}, 20*time.Second), "does not speak TLS")
 	silent := serve(t, func(c net.Conn) { time.Sleep(time.Second) })
 	wantVerdict(t, once(HTTP{Addr: silent, Secure: true}, 300*time.Millisecond), `no TLS handshake from .* within 0.3 s`)
 }

@@ -72,7 +72,7 @@ func TestPatternCannotHang(t *testing.T) {
 		}
 		start := time.Now()
 		ok, err := p.Match(text)
-		if ok || time.Since(start) > 3*maxBacktrack {
+		if ok || time.Since(start) > 30*maxBacktrack {
 			t.Errorf("%s: %v, %v after %v", expr, ok, err, time.Since(start))
 		}
 		if p.back != nil && err == nil {

@@ -105,7 +105,7 @@ func TestProgram(t *testing.T) {
 			t.Parallel()
 			patience := 500 * time.Millisecond
 			if tt.took == 0 {
-				patience = 5 * time.Second
+				patience = 30 * time.Second
 			}
 			start := time.Now()
 			err := once(tt.p, patience)
@@ -113,7 +113,7 @@ func TestProgram(t *testing.T) {
 			if IsLocal(err) {
 				t.Error("is held to be a fault of ours")
 			}
-			if d := time.Since(start); d < tt.took*time.Millisecond || d > patience+700*time.Millisecond {
+			if d := time.Since(start); d < tt.took*time.Millisecond || d > patience+20*time.Second {
 				t.Errorf("took %v", d)
 			}
 		})

@@ -87,7 +87,13 @@ func TestTheModuleIsLate(t *testing.T) {
 	was := r.director.Sysctl("kernel.modprobe")
 	r.director.SetSysctl("kernel.modprobe", "/nowhere")
 	r.director.Run("mount", "--bind", "/bin/false", "/sbin/modprobe")
-	r.farm.Run("sh", "-c", "lsmod | sed -n 's/^\\(ip_vs_[a-z]*\\).*/\\1/p' | while read m; do modprobe -r $m; done; modprobe -r ip_vs")
+	lab.Eventually(t, patience, func() error { // the tables of hosts of other tests may be about to go
+		out, err := r.farm.Try("sh", "-c", "lsmod | sed -n 's/^\\(ip_vs_[a-z]*\\).*/\\1/p' | while read m; do modprobe -r $m; done; modprobe -r ip_vs")
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 	t.Cleanup(func() { r.farm.Run("modprobe", "ip_vs") })
 	r.start()
 	r.wantVIP() // what needs no IPVS works

@@ -30,7 +30,7 @@ const (
 }
 `
 	services = `checkinterval=1
-checktimeout=5
+checktimeout=30
 quiescent=no
 virtual=` + vip + `:80
 	real=10.0.0.11:80 gate

@@ -23,11 +23,11 @@ virtual_server 10.9.0.1 80 {
 	real_server 10.2.0.11 80 {
 		notify_up "/etc/note.sh server up 11"
 		notify_down "/etc/note.sh server down 11"
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 	real_server 10.2.0.12 80 {
 		weight 3
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 }
 virtual_server 10.9.0.2 80 {
@@ -41,10 +41,10 @@ virtual_server 10.9.0.2 80 {
 	sorry_server_inhibit
 	real_server 10.2.0.11 80 {
 		weight 2
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 	real_server 10.2.0.12 80 {
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 }
 virtual_server 10.9.0.3 80 {
@@ -60,15 +60,15 @@ virtual_server 10.9.0.3 80 {
 	sorry_server 10.2.0.99 80
 	real_server 10.2.0.11 80 {
 		weight 2
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 	real_server 10.2.0.12 80 {
 		weight 1
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 	real_server 10.2.0.13 80 {
 		weight 1
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 }
 virtual_server 10.9.0.4 80 {
@@ -81,10 +81,10 @@ virtual_server 10.9.0.4 80 {
 	inhibit_on_failure
 	sorry_server 10.2.0.99 80
 	real_server 10.2.0.11 80 {
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 	real_server 10.2.0.12 80 {
-		TCP_CHECK { connect_timeout 2 }
+		TCP_CHECK { connect_timeout 20 }
 	}
 }
 `)

@@ -26,7 +26,12 @@ func TestTheModuleIsLoadedAgain(t *testing.T) {
 	// The lab's own modprobe must not load it again behind the kernel's back.
 	was := r.director.Sysctl("kernel.modprobe")
 	r.director.SetSysctl("kernel.modprobe", "/nowhere")
-	r.director.Run("modprobe", "-r", "ip_vs_wrr", "ip_vs")
+	lab.Eventually(t, patience, func() error { // the tables of hosts of other tests may be about to go
+		if out, err := r.director.Try("modprobe", "-r", "ip_vs_wrr", "ip_vs"); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 	r.signal(syscall.SIGCONT)
 	r.says(log, "The kernel's table cannot be read: .*; checks go on, and it is tried again")
 	r.close("10.2.0.12")

@@ -69,7 +69,7 @@ func (r *rig) close(ip string) {
 }
 
 // head begins every file here.
-const head = "checkinterval=1\nchecktimeout=5\nlogfile=\"" + log + "\"\n"
+const head = "checkinterval=1\nchecktimeout=30\nlogfile=\"" + log + "\"\n"
 
 // file is two services: one that is the same in all files, and one with a weight.
 func file(weight int) string {

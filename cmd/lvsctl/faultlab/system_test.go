@@ -273,8 +273,8 @@ func TestTheFileIsChanged(t *testing.T) {
 	r.write(auto(4))
 	r.wantTable(table(4))
 	// Emptied, and written again bit by bit: nothing but the whole is taken.
-	h := r.director.Start("sh", "-c", "exec >"+cf+"; sleep 1; head -n 7 /etc/ha.d/whole; sleep 1; tail -n +8 /etc/ha.d/whole")
 	r.director.WriteFile("/etc/ha.d/whole", auto(5), 0o644)
+	h := r.director.Start("sh", "-c", "exec >"+cf+"; sleep 1; head -n 7 /etc/ha.d/whole; sleep 1; tail -n +8 /etc/ha.d/whole")
 	r.wantTable(table(5))
 	if err := h.Wait(); err != nil {
 		t.Error(err, h.Output())
@@ -303,13 +303,16 @@ func TestCheckPrograms(t *testing.T) {
 		"sleep 600", "trap '' TERM HUP INT; while :; do sleep 600; done", "sleep 600 & sleep 600 & wait",
 		"(trap '' TERM; sleep 600) & exit 1", "sleep 600 & exit 1", "exec yes",
 	} {
-		interval := 1
+		interval, timeout := 1, 4
 		if body == "exec yes" {
 			interval = 60 // while it prints, a slow machine does nothing else
 		}
+		if strings.HasSuffix(body, "exit 1") {
+			timeout = 60 // it has the time to exit that it needs
+		}
 		path := fmt.Sprintf("/etc/check%d", i)
 		r.director.WriteFile(path, "#!/bin/sh\necho $$ >>/var/log/programs\n"+body+"\n", 0o755)
-		fmt.Fprintf(&text, "virtual=10.1.1.%d:80\n\treal=10.2.0.11:80 masq\n\tchecktype=external\n\tchecktimeout=4\n\tcheckinterval=%d\n\tcheckcommand=%s\n", i+1, interval, path)
+		fmt.Fprintf(&text, "virtual=10.1.1.%d:80\n\treal=10.2.0.11:80 masq\n\tchecktype=external\n\tchecktimeout=%d\n\tcheckinterval=%d\n\tcheckcommand=%s\n", i+1, timeout, interval, path)
 	}
 	r.write(text.String())
 	r.ld("start")

@@ -32,6 +32,7 @@ func TestLdirectordFiles(t *testing.T) {
 	if strings.Contains(c.log(), "Added real server: 10.2.0.11:80") {
 		t.Errorf("a server in maintenance was in for a moment:\n%s", c.log())
 	}
+	c.says(log, "fork=yes: one process")
 	if n := strings.Count(c.log(), "fork=yes: one process"); n != 1 {
 		t.Errorf("fork=yes is explained %d times", n)
 	}
@@ -84,6 +85,7 @@ func TestLdirectordInFront(t *testing.T) {
 	c.write("supervised=yes\n" + file(1))
 	p = c.director.Start(lvsctl(), "ldirectord", "test.cf", "start")
 	c.wantTable(table(1))
+	p.Await("Starting Linux Director", patience)
 	if !regexp.MustCompile(`(?m)^\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\] Starting Linux Director`).MatchString(p.Output()) {
 		t.Errorf("supervised=yes: %s", p.Output())
 	}

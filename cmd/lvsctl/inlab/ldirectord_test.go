@@ -83,7 +83,7 @@ func echo(t *testing.T, h *lab.Host) {
 
 // The service that stays as it is in all files, and one that does not.
 const (
-	steady = "checkinterval=1\nchecktimeout=5\nlogfile=\"" + log + "\"\n" +
+	steady = "checkinterval=1\nchecktimeout=30\nlogfile=\"" + log + "\"\n" +
 		"virtual=10.1.0.1:7\n\treal=10.2.0.11:7 masq 5\n\treal=10.2.0.12:7 masq 5\n\tchecktype=connect\n\tscheduler=rr\n"
 	web = "virtual=10.1.0.1:80\n\treal=10.2.0.11:80 masq %d\n\treal=10.2.0.12:80 masq\n\tscheduler=wrr\n\tservice=http\n"
 )

@@ -5,6 +5,7 @@ package roundtrip
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,7 +164,7 @@ func TestGuestDiesWithItsHost(t *testing.T) {
 				t.Fatal(err)
 			}
 			line := make([]byte, len("hanging\n"))
-			if _, err := pipe.Read(line); err != nil || string(line) != "hanging\n" {
+			if _, err := io.ReadFull(pipe, line); err != nil || string(line) != "hanging\n" {
 				t.Fatalf("%q %v %s%s", line, err, stdout, stderr)
 			}
 			guests := children(t, cmd.Process.Pid)
@@ -172,7 +173,7 @@ func TestGuestDiesWithItsHost(t *testing.T) {
 			}
 			cmd.Process.Signal(s)
 			cmd.Wait()
-			for deadline := time.Now().Add(5 * time.Second); alive(guests); time.Sleep(20 * time.Millisecond) {
+			for deadline := time.Now().Add(30 * time.Second); alive(guests); time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%v still run", guests)
 				}

@@ -261,11 +261,7 @@ func get(s *stage, args []string) {
 	s.usage(args, 2, "get HOST URL")
 	h := s.host(args[0])
 	s.voice.command(h.Name(), "get "+args[1])
-	body, err := h.TryGet(args[1])
-	if err != nil {
-		s.Fatalf("%s: %v", h, err)
-	}
-	s.result(body)
+	s.result(h.Get(args[1]))
 }
 
 func requests(s *stage, args []string) {
@@ -320,7 +316,7 @@ func echo(conn net.PacketConn, text string) {
 }
 
 // askPatience is for an answer that comes at once when it comes.
-const askPatience = 5 * time.Second
+const askPatience = 20 * time.Second
 
 func ask(s *stage, args []string) {
 	s.usage(args, 3, "ask HOST ADDR N")

@@ -53,11 +53,11 @@ on a cat /etc/greeting
 ! on b cat /etc/greeting
 expect 'No such file' 'a file of a is not one of b'
 start b sh -c 'echo ready > /run/flag; exec sleep 1000'
-await 5s '^ready$' b cat /run/flag
+await 30s '^ready$' b cat /run/flag
 unplug b eth0
-await 5s 'NO-CARRIER' b ip link show eth0
+await 30s 'NO-CARRIER' b ip link show eth0
 plug b eth0
-await 5s 'state UP' b ip link show eth0
+await 30s 'state UP' b ip link show eth0
 -- hello --
 `)
 	var told bytes.Buffer
