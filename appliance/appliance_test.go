@@ -151,7 +151,7 @@ func TestRefusals(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		equal(t, "log", r.said("tried again"),
 			"3.609 (VI_1) setting VIPs: ip addr add 10.0.0.100/32 dev eth0: invalid argument; it is tried again",
-			"3.609 (VI_1) setting routes: ip route add 10.5.0.0/16 via 10.0.0.7: invalid argument; it is tried again")
+			"3.609 (VI_1) setting routes: ip route add 10.5.0.0/16 via 10.0.0.7 proto keepalived: invalid argument; it is tried again")
 		st, err := r.Status()
 		if err != nil || st[0].State != "MASTER" || st[0].Holders[0].Taken || !strings.Contains(st[0].Holders[0].Error, "10.0.0.100/32") {
 			t.Errorf("status %+v, %v", st, err)
@@ -318,6 +318,36 @@ func TestPrograms(t *testing.T) {
 	})
 }
 
+// An instance that becomes another virtual router is one that ends, and one that
+// begins: its programs hear it in this order, and as keepalived says it.
+func TestProgramsOfAnother(t *testing.T) {
+	for _, c := range []struct {
+		deleted bool
+		word    string
+	}{{false, "FAULT"}, {true, "DELETED"}} {
+		synctest.Test(t, func(t *testing.T) {
+			host, file := newFakeHost(), t.TempDir()+"/told"
+			in := instance("A", 1, "10.0.0.101/32")
+			in.Notify = config.Notify{SayDeleted: c.deleted, Any: &config.Command{Words: []string{"/bin/sh", "-c", `echo "$@" >>` + file, "sh"}}}
+			r := start(t, host, config.Site{Instances: []config.Instance{in}}, nil)
+			time.Sleep(5 * time.Second)
+			in.VRID = 2
+			if err := r.Set(config.Site{Instances: []config.Instance{in}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+			r.stop()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "A", strings.Split(strings.TrimSpace(string(text)), "\n"),
+				"INSTANCE A BACKUP 100", "INSTANCE A MASTER 100", "INSTANCE A "+c.word+" 100",
+				"INSTANCE A BACKUP 100", "INSTANCE A MASTER 100", "INSTANCE A STOP 100")
+		})
+	}
+}
+
 // A kernel that does not remove addresses at first is asked again: none is left behind.
 func TestSlowEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -362,6 +392,11 @@ func TestCheck(t *testing.T) {
 	vmac, mcast, link, dup := instance("A", 1, "10.0.0.1/32"), instance("A", 1, "10.0.0.1/32"), instance("A", 1, "10.0.0.1/32"), instance("B", 1, "10.0.0.1/32")
 	vmac.VMAC, mcast.Group, link.Link = "vrrp.1", netip.MustParseAddr("10.0.0.19"), ""
 	good := instance("A", 1, "10.0.0.1/32")
+	apart, peer := instance("B", 1, "10.0.0.2/32"), instance("C", 1, "10.0.0.3/32")
+	apart.Group, peer.Peers = netip.MustParseAddr("224.0.0.99"), []netip.Addr{netip.MustParseAddr("10.0.0.9")}
+	if err := Check(config.Site{Instances: []config.Instance{good, apart, peer}}); err != nil {
+		t.Errorf("one virtual_router_id with two groups and a peer: %v", err)
+	}
 	for want, site := range map[string]config.Site{
 		"":                          {Instances: []config.Instance{good}, ServeOn: []string{"A"}},
 		"use_vmac is not supported": {Instances: []config.Instance{vmac}},

@@ -16,6 +16,9 @@ type told struct {
 	notify     config.Notify
 	last       string // the state that was told last; no program hears the same twice in a row
 	gone       bool   // no longer configured
+	priority   uint8  // that was told last
+	router     router // which virtual router it is
+	replaced   int    // so many routers of this name are on their way out, and were told of
 	seq        *sequence
 	weaker     time.Time // when the log was last told of a master of lower priority
 }
@@ -34,7 +37,7 @@ func (t *told) word(s vrrp.State) string {
 		switch {
 		case !t.gone:
 			return "STOP"
-		case t.notify.Deleted != nil:
+		case t.notify.Deleted != nil || t.notify.SayDeleted:
 			return "DELETED"
 		}
 		return "FAULT" // what the peer says of an instance that a reload has taken away
@@ -56,13 +59,25 @@ func (t *told) hear(tr vrrp.Transition, newSeq func() *sequence) {
 	if word == "" || word == t.last {
 		return
 	}
-	t.last = word
+	t.last, t.priority = word, tr.Priority
 	priority := int(tr.Priority)
 	if t.kind == "GROUP" {
 		priority = 0
 	}
 	t.run(t.special(word), newSeq)
 	t.run(t.notify.Any, newSeq, t.kind, t.name, word, strconv.Itoa(priority))
+}
+
+// replace tells of the end of a router whose name is another router's now: before
+// anything is heard of that one, and as the peer does for one that is removed.
+func (t *told) replace(by router, newSeq func() *sequence) {
+	if t.router != by && t.last != "" {
+		t.gone = true
+		t.hear(vrrp.Transition{To: vrrp.Init, Priority: t.priority}, newSeq)
+		t.gone, t.last = false, ""
+		t.replaced++
+	}
+	t.router = by
 }
 
 func (t *told) run(c *config.Command, newSeq func() *sequence, more ...string) {

@@ -121,8 +121,12 @@ func (r *reporter) use(c newConfig) {
 	for _, t := range r.groups {
 		t.gone = true
 	}
-	for _, in := range c.instances {
-		adopt(r.instances, "INSTANCE", in.Name, in.Notify)
+	for i := range c.instances {
+		in := &c.instances[i]
+		if t := r.instances[in.Name]; t != nil {
+			t.replace(routerOf(in), r.sequenceOf(in.Name))
+		}
+		adopt(r.instances, "INSTANCE", in.Name, in.Notify).router = routerOf(in)
 	}
 	for _, g := range c.groups {
 		adopt(r.groups, "GROUP", g.Name, g.Notify)
@@ -135,13 +139,14 @@ func (r *reporter) use(c newConfig) {
 	}
 }
 
-func adopt(all map[string]*told, kind, name string, n config.Notify) {
+func adopt(all map[string]*told, kind, name string, n config.Notify) *told {
 	t := all[name]
 	if t == nil {
 		t = &told{kind: kind, name: name}
 		all[name] = t
 	}
 	t.notify, t.gone = n, false
+	return t
 }
 
 func (t *told) end() {
@@ -258,6 +263,10 @@ func (r *reporter) transition(rep vrrp.Report, tr vrrp.Transition) {
 	}
 	t := r.instances[rep.Instance]
 	if t == nil {
+		return
+	}
+	if tr.To == vrrp.Init && t.replaced > 0 {
+		t.replaced-- // that was told when it was replaced
 		return
 	}
 	t.hear(tr, r.sequenceOf(rep.Instance))

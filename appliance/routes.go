@@ -30,9 +30,9 @@ func (*routes) String() string { return "routes" }
 func routeOf(r config.Route, link string) netif.Route {
 	out := netif.Route{
 		Dst: r.Dst, Via: r.Via, Link: r.Link, Source: r.From, Scope: netif.Scope(r.Scope),
-		Table: r.Table, Metric: r.Metric,
+		Table: r.Table, Metric: r.Metric, Type: r.Type, OnLink: r.OnLink, Proto: netif.ProtoKeepalived,
 	}
-	if !out.Via.IsValid() && out.Link == "" {
+	if r.Type == "" && !out.Via.IsValid() && out.Link == "" {
 		out.Link = link
 	}
 	return out

@@ -137,6 +137,10 @@ type Route struct {
 	Scope  uint8
 	Table  int // 0: the main one
 	Metric int
+	// Type is blackhole, unreachable, prohibit or throw; empty is a usual route.
+	Type string
+	// OnLink has the kernel believe that Via is there, whatever its addresses say.
+	OnLink bool
 	Source ldirector.Source
 }
 
@@ -161,6 +165,9 @@ type Group struct {
 // Notify are the programs to tell about transitions.
 type Notify struct {
 	Master, Backup, Fault, Stop, Deleted *Command
+	// SayDeleted has Any hear DELETED of an instance that a reload has taken away, as it
+	// does where Deleted is given; without either it hears FAULT, as keepalived has it.
+	SayDeleted bool
 	// LowerPriority is told when a master hears an advert of lower priority.
 	LowerPriority *Command
 	// Any gets four more words: INSTANCE or GROUP, the name, the state, the priority.

@@ -309,6 +309,65 @@ func BenchmarkBadAdvert(b *testing.B) {
 	}
 }
 
+// One virtual_router_id may be on a link several times, as with keepalived: what
+// tells the routers apart is where their adverts go.
+func TestSameVRIDApart(t *testing.T) {
+	usual, other, peer := vi("USUAL", 51, 100), vi("OTHER", 51, 100), vi("PEER", 51, 100)
+	other.Group, peer.Peers = addr("224.0.0.99"), []netip.Addr{addr("10.0.0.9")}
+	set := []Instance{usual, other, peer}
+	for i := range set {
+		set[i].Source = addr("10.0.0.1")
+	}
+	r, now := NewRouter(), time.Unix(1000, 0)
+	if _, err := r.Set(now, set, nil); err != nil {
+		t.Fatal(err)
+	}
+	now = r.Deadline()
+	r.Tick(now)
+	states := func() (out string) {
+		for _, m := range r.Machines() {
+			out += m.cfg.Name + " " + m.State().String() + "; "
+		}
+		return out
+	}
+	if got, want := states(), "USUAL MASTER; OTHER MASTER; PEER MASTER; "; got != want {
+		t.Fatalf("%s, want %s", got, want)
+	}
+	better := func(dst netip.Addr) {
+		a := set[0].advert(200)
+		a.Src, a.Dst = addr("10.0.0.9"), dst
+		r.Recv(now, "eth0", a)
+	}
+	better(addr("224.0.0.99"))
+	if got, want := states(), "USUAL MASTER; OTHER BACKUP; PEER MASTER; "; got != want {
+		t.Errorf("after an advert to the other group: %s, want %s", got, want)
+	}
+	better(addr("10.0.0.1"))
+	if got, want := states(), "USUAL MASTER; OTHER BACKUP; PEER BACKUP; "; got != want {
+		t.Errorf("after one of a peer: %s, want %s", got, want)
+	}
+	// One that goes elsewhere with its adverts is the same one, unless it is another's place.
+	set[0].Group = addr("224.0.0.98")
+	if _, err := r.Set(now, set, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := states(), "USUAL MASTER; OTHER BACKUP; PEER BACKUP; "; got != want {
+		t.Errorf("with another group: %s, want %s", got, want)
+	}
+	set[1].Group = netip.Addr{}
+	set[0].Group = addr("224.0.0.99")
+	if _, err := r.Set(now, set, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Machines()) != 3 {
+		t.Errorf("two that change places: %s", states())
+	}
+	set[1].Group = addr("224.0.0.99")
+	if _, err := r.Set(now, set, nil); err == nil {
+		t.Error("two with one group were taken")
+	}
+}
+
 // BenchmarkTick200 is a turn of the loop of a host that is master of 200 virtual routers.
 func BenchmarkTick200(b *testing.B) {
 	var set []Instance

@@ -238,15 +238,29 @@ func sameAddrs(got, want []netip.Addr) bool {
 	return true
 }
 
-// router is what two descriptions of the same virtual router have in common:
-// one can follow the other without a new election.
+// router is what tells virtual routers apart. As with keepalived, one
+// virtual_router_id may be there several times on a link when the adverts go
+// separate ways: to different groups, or to peers.
 type router struct {
-	link string
-	vrid uint8
-	v4   bool
+	link  string
+	vrid  uint8
+	v4    bool
+	group netip.Addr // invalid: unicast
 }
 
-func (c *Instance) router() router { return router{c.Link, c.VRID, c.Source.Is4()} }
+func (c *Instance) router() router {
+	r := router{link: c.Link, vrid: c.VRID, v4: c.Source.Is4()}
+	if len(c.Peers) == 0 {
+		r.group = c.group()
+	}
+	return r
+}
+
+// follows tells whether c can take the place of o without a new election: an
+// instance that has changed its group or its peers serves on.
+func (c *Instance) follows(o *Instance) bool {
+	return c.Name == o.Name && c.Link == o.Link && c.VRID == o.VRID && c.Source.Is4() == o.Source.Is4()
+}
 
 // Health is what is known of a tracked thing.
 type Health uint8

@@ -57,8 +57,10 @@ func (r *Router) Set(now time.Time, instances []Instance, groups []Group) ([]Ste
 	r.machines, r.byRouter = nil, make(map[router]*Machine, len(instances))
 	var out []Step
 	var fresh []*Machine
+	kept := map[*Machine]bool{}
 	for _, c := range instances {
-		m := old[c.router()]
+		m := predecessor(old, &c, instances)
+		kept[m] = true
 		if m == nil {
 			m = New(c)
 			maps.Copy(m.health, r.health)
@@ -71,8 +73,8 @@ func (r *Router) Set(now time.Time, instances []Instance, groups []Group) ([]Ste
 		r.byRouter[c.router()] = m
 	}
 	r.regroup(groups)
-	for key, m := range old {
-		if r.byRouter[key] == nil {
+	for _, m := range old {
+		if !kept[m] {
 			m.group = nil
 			r.leaving = append(r.leaving, m)
 		}
@@ -86,6 +88,21 @@ func (r *Router) Set(now time.Time, instances []Instance, groups []Group) ([]Ste
 	}
 	r.forget()
 	return append(out, r.settle(now)...), nil
+}
+
+// predecessor is the machine that goes on under a description: that of the same
+// virtual router, else that of the same name, unless this is another's by now.
+func predecessor(old map[router]*Machine, c *Instance, instances []Instance) *Machine {
+	if m := old[c.router()]; m != nil {
+		return m
+	}
+	for key, m := range old {
+		taken := func(o Instance) bool { return o.router() == key }
+		if c.follows(&m.cfg) && !slices.ContainsFunc(instances, taken) {
+			return m
+		}
+	}
+	return nil
 }
 
 func cmpName(a, b *Machine) int {
@@ -178,9 +195,12 @@ func (r *Router) Tick(now time.Time) []Step {
 // Recv gives an advert that came in on a link to the machine it is for. One for
 // a virtual router that this host does not take part in is nobody's business.
 func (r *Router) Recv(now time.Time, link string, a Advert) []Step {
-	key := router{link, a.VRID, a.Src.Is4()}
+	key := router{link: link, vrid: a.VRID, v4: a.Src.Is4()}
+	if a.Dst.IsMulticast() {
+		key.group = a.Dst
+	}
 	var out []Step
-	if m := r.byRouter[key]; m != nil {
+	if m := r.heard(key); m != nil {
 		out = steps(m, m.Recv(now, a))
 	}
 	for _, m := range r.leaving {
@@ -192,6 +212,21 @@ func (r *Router) Recv(now time.Time, link string, a Advert) []Step {
 		return nil
 	}
 	return append(out, r.settle(now)...)
+}
+
+// heard is the machine that an advert is for. When none has its group, or its
+// peers, a machine of the virtual_router_id judges it: it is worth a complaint,
+// unless the group is that of another one here.
+func (r *Router) heard(key router) *Machine {
+	if m := r.byRouter[key]; m != nil {
+		return m
+	}
+	for _, m := range r.machines {
+		if c := &m.cfg; c.Link == key.link && c.VRID == key.vrid && c.Source.Is4() == key.v4 {
+			return m
+		}
+	}
+	return nil
 }
 
 // Observe says how a tracked thing is, to every machine that tracks it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,8 +45,9 @@ logfacility of ha.cf, and to standard error.
 
 VRRP is spoken in place of heartbeat's protocol: protocol 112 has to pass between
 the nodes, and UDP port 694 need not. Each directive that has no counterpart is named
-with its line. On SIGHUP, and on lvsctl reload, the files are read again; files with
-errors change nothing.`,
+with its line. On SIGHUP, and on lvsctl reload, the files are read again, and an
+ldirectord.cf with autoreload=yes whenever it changes; files with errors change
+nothing.`,
 		Example: `  lvsctl heartbeat run
   lvsctl heartbeat run /etc/ha.d --debug`,
 		Args: cobra.ArbitraryArgs,
@@ -75,8 +77,11 @@ errors change nothing.`,
 type hbDaemon struct {
 	*siteDaemon
 	r       *hbRun
-	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force
+	inForce atomic.Pointer[dialects.Loaded]
+	files   *follower // of ldirectord
 }
+
+func (d *hbDaemon) cluster() *heartbeat.Cluster { return d.inForce.Load().Cluster }
 
 func (r *hbRun) run(ctx context.Context) error {
 	dir, err := filepath.Abs(r.dir)
@@ -88,7 +93,7 @@ func (r *hbRun) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := r.load(ctx, host)
+	l, err := r.load(ctx, host, nil)
 	if err != nil {
 		return err
 	}
@@ -102,14 +107,16 @@ func (r *hbRun) run(ctx context.Context) error {
 		return err
 	}
 	d := &hbDaemon{r: r}
-	d.cluster.Store(l.Cluster)
 	d.siteDaemon = &siteDaemon{
 		kind: hbName, name: r.name, file: r.dir, debug: r.debug || l.Cluster.DebugFile != "", sink: sink,
 		scripts: resourceFolders(r.dir), reload: d.again,
 		more: map[string]http.HandlerFunc{"GET /v1/heartbeat": d.serveCluster},
 	}
 	d.greet = func() { d.hello(l) }
-	d.moved = func(e appliance.Event) { d.siteDaemon.comeHome(d.cluster.Load(), e) }
+	d.moved = func(e appliance.Event) { d.siteDaemon.comeHome(d.cluster(), e) }
+	d.files = newFollower(d.changed, d.fault)
+	d.extra = append(d.extra, d.files)
+	d.taken(l)
 	return d.siteDaemon.run(l.Site)
 }
 
@@ -137,11 +144,12 @@ func resourceFolders(dir string) []string {
 	return slices.Compact([]string{filepath.Join(dir, "resource.d"), filepath.Join(hbFolder, "resource.d"), "/etc/init.d"})
 }
 
-// load reads the folder as a host sees it.
-func (r *hbRun) load(ctx context.Context, host dialects.Host) (*dialects.Loaded, error) {
+// load reads the folder as a host sees it. Files of heartbeat that are given are in
+// place of those in the folder.
+func (r *hbRun) load(ctx context.Context, host dialects.Host, kept *heartbeat.Files) (*dialects.Loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
-	l, err := dialects.Load(ctx, []string{r.dir}, dialects.Options{Host: host})
+	l, err := dialects.Load(ctx, []string{r.dir}, dialects.Options{Host: host, Cluster: kept, Heeds: []string{"autoreload"}})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, notFound(err)
@@ -196,21 +204,61 @@ func (d *hbDaemon) tell(l *dialects.Loaded) {
 	d.log.Printf(daemon.Info, "deadtime %v: a node is dead after %d adverts of %v in silence, which is %v", l.Cluster.Deadtime, t.DownAdverts, t.Interval, t.Dead)
 }
 
-// again reads the files once more.
-func (d *hbDaemon) again() reading {
+// taken remembers files that come into force, and follows those of ldirectord.
+func (d *hbDaemon) taken(l *dialects.Loaded) {
+	d.inForce.Store(l)
+	d.files.follow(slices.DeleteFunc(slices.Clone(l.Files), func(f dialects.Read) bool { return f.Dialect != "ldirectord" }))
+}
+
+// changed hears of another content of a file of ldirectord. With autoreload=yes it is
+// taken as ldirectord would take it, and heartbeat's own files stay as they are: these
+// are read when somebody asks for it.
+func (d *hbDaemon) changed(name string, c daemon.Content) {
+	files := d.inForce.Load().Files
+	i := slices.IndexFunc(files, func(f dialects.Read) bool { return f.Name == name })
+	if i < 0 {
+		return // another reload was faster, and nobody names it any more
+	}
+	if c.Err == nil && bytes.Equal(c.Data, files[i].Text) && d.refused.Load() == nil {
+		return // what a reload has taken already is no news
+	}
+	d.log.Printf(daemon.Info, "Configuration file '%s' has changed on disk", name)
+	switch {
+	case !files[i].AutoReload:
+		d.log.Print(daemon.Info, " - ignore new configuration")
+	case c.Err != nil:
+		d.readBy(func() reading { return unread(name, c.Err) })
+	default:
+		d.log.Print(daemon.Info, " - reread new configuration")
+		d.readBy(func() reading { return d.read(&d.inForce.Load().Beat) })
+	}
+}
+
+// again reads all files once more.
+func (d *hbDaemon) again() reading { return d.read(nil) }
+
+// read reads the files once more, heartbeat's own only if they are not given.
+func (d *hbDaemon) read(kept *heartbeat.Files) reading {
 	host, err := thisHost()
 	if err != nil {
 		return unread(d.r.dir, err)
 	}
-	l, err := d.r.load(context.Background(), host)
+	l, err := d.r.load(context.Background(), host, kept)
 	if err != nil {
 		return unread(d.r.dir, err)
 	}
 	if config.Errors(l.Problems) {
-		alone, err := d.r.load(context.Background(), dialects.Host{})
+		alone, err := d.r.load(context.Background(), dialects.Host{}, kept)
 		return reading{problems: l.Problems, waits: err == nil && !config.Errors(alone.Problems)}
 	}
-	old := d.cluster.Load()
+	if ps := noneLeft(d.inForce.Load(), l); len(ps) > 0 {
+		return reading{problems: append(l.Problems, ps...)}
+	}
+	taken := func() { d.taken(l) }
+	if kept != nil {
+		return reading{site: l.Site, problems: l.Problems, taken: taken}
+	}
+	old := d.cluster()
 	for _, f := range []struct{ name, was, is string }{
 		{"logfile", old.LogFile, l.Cluster.LogFile}, {"debugfile", old.DebugFile, l.Cluster.DebugFile}, {"logfacility", old.LogFacility, l.Cluster.LogFacility},
 	} {
@@ -219,12 +267,11 @@ func (d *hbDaemon) again() reading {
 		}
 	}
 	d.tell(l)
-	d.cluster.Store(l.Cluster)
-	return reading{site: l.Site, problems: l.Problems}
+	return reading{site: l.Site, problems: l.Problems, taken: taken}
 }
 
 func (d *hbDaemon) serveCluster(w http.ResponseWriter, _ *http.Request) {
-	daemon.Answer(w, http.StatusOK, clusterAnswer(d.cluster.Load()), nil)
+	daemon.Answer(w, http.StatusOK, clusterAnswer(d.cluster()), nil)
 }
 
 // sink is where ha.cf wants the log. Standard error has it too, unless that is

@@ -414,6 +414,9 @@ func (c *kaCommand) background() int {
 	if status, err := c.readable(); err != nil {
 		return c.say(status, err)
 	}
+	if pid, _ := (&daemon.PidFile{Path: c.pid, Word: pidWord}).Owner(); pid != 0 {
+		return c.say(statusOK, alreadyRunning(fmt.Errorf("process %d %w (%s)", pid, daemon.ErrRunning, c.pid)))
+	}
 	if _, err := daemon.Detach(os.Args, startPatience); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", c.prog, err)
 		return kaFatal

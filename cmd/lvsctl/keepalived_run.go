@@ -37,7 +37,11 @@ func (c *kaCommand) serve(parent *daemon.Parent) (int, error) {
 	if status, err := c.readable(); err != nil {
 		return status, err
 	}
-	if err := c.run(parent); err != nil {
+	err := c.run(parent)
+	switch {
+	case errors.Is(err, daemon.ErrRunning):
+		return statusOK, err // the peer is content that there is one
+	case err != nil:
 		return kaFatal, err
 	}
 	return statusOK, nil
@@ -97,6 +101,12 @@ func (c *kaCommand) daemonName() string {
 	return name
 }
 
+// pidWord is what the command line of another one of us, or of the peer, has in it.
+const pidWord = "keepalived"
+
+// alreadyRunning says it in the peer's words first.
+func alreadyRunning(err error) error { return fmt.Errorf("daemon is already running: %w", err) }
+
 // takePids writes the pid files: people and scripts look for all three of the
 // peer's processes, and here one process is all of them.
 func (c *kaCommand) takePids(site config.Site) (release func(), err error) {
@@ -121,11 +131,11 @@ func (c *kaCommand) takePids(site config.Site) (release func(), err error) {
 			release()
 			return nil, err
 		}
-		p := &daemon.PidFile{Path: path, Word: "keepalived"}
+		p := &daemon.PidFile{Path: path, Word: pidWord}
 		if err := p.Take(); err != nil {
 			release()
 			if errors.Is(err, daemon.ErrRunning) {
-				err = fmt.Errorf("daemon is already running: %w", err)
+				err = alreadyRunning(err)
 			}
 			return nil, err
 		}

@@ -19,7 +19,6 @@ import (
 	"github.com/lvsctl/lvsctl/appliance"
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/config/dialects"
-	"github.com/lvsctl/lvsctl/config/heartbeat"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 )
 
@@ -136,8 +135,9 @@ type siteRun struct {
 	cmd     *cobra.Command
 	paths   []string
 	d       *siteDaemon
-	hup     <-chan os.Signal                  // SIGHUP while there is no daemon yet
-	cluster atomic.Pointer[heartbeat.Cluster] // of the files in force; nil: none are heartbeat's
+	hup     <-chan os.Signal // SIGHUP while there is no daemon yet
+	inForce atomic.Pointer[dialects.Loaded]
+	files   *follower // nil: the files are read when somebody asks for it
 }
 
 // first reads the files for the start. Errors end it, but for those that come of
@@ -151,7 +151,7 @@ func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
 			return nil, err
 		}
 		if !config.Errors(l.Problems) {
-			sayAll(r.cmd.ErrOrStderr(), toldOf(l))
+			sayAll(r.cmd.ErrOrStderr(), r.told(l))
 			return l, appliance.Check(r.placed(l.Site))
 		}
 		if !r.passes() {
@@ -211,19 +211,18 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 		sink: daemon.WriterLog{W: os.Stderr, Journal: daemon.ToJournal()}, reload: r.again,
 		scripts: scriptFolders(l), more: map[string]http.HandlerFunc{"GET /v1/heartbeat": r.serveCluster},
 	}
+	if !r.fixed {
+		r.files = newFollower(func(string, daemon.Content) { r.d.readAgain() }, func(err error) { r.d.fault(err) })
+		r.d.extra = append(r.d.extra, r.files)
+	}
 	r.taken(l)
 	r.d.greet = func() { r.hello(l) }
 	r.d.moved = func(e appliance.Event) {
-		if c := r.cluster.Load(); c != nil {
+		if c := r.inForce.Load().Cluster; c != nil {
 			r.d.comeHome(c, e)
 		}
 	}
 	r.d.extra = append(r.d.extra, daemon.Func("early reload", r.early))
-	if !r.fixed {
-		for _, f := range l.Files {
-			r.follow(f.Name)
-		}
-	}
 	return r.d.run(site)
 }
 
@@ -243,9 +242,12 @@ func (r *siteRun) early(ctx context.Context) error {
 	return nil
 }
 
-// toldOf is what is wrong with files that can be run all the same.
-func toldOf(l *dialects.Loaded) []config.Problem {
+// told is what is wrong with files that can be run all the same.
+func (r *siteRun) told(l *dialects.Loaded) []config.Problem {
 	all := slices.Concat(l.Problems, l.Outside)
+	if r.services == "" {
+		all = append(all, l.Dragged()...)
+	}
 	if l.Cluster != nil {
 		all = append(all, storageProblems(l.Cluster)...)
 	}
@@ -273,7 +275,7 @@ func (r *siteRun) hello(l *dialects.Loaded) {
 
 // serveCluster answers heartbeat's programs, where files of heartbeat's are in force.
 func (r *siteRun) serveCluster(w http.ResponseWriter, _ *http.Request) {
-	c := r.cluster.Load()
+	c := r.inForce.Load().Cluster
 	if c == nil {
 		daemon.Answer(w, http.StatusNotFound, nil, errors.New("this daemon does not run files of heartbeat"))
 		return
@@ -288,7 +290,7 @@ func (r *siteRun) again() reading {
 	if err != nil {
 		return unread(r.d.file, err)
 	}
-	problems := toldOf(l)
+	problems := r.told(l)
 	site := r.placed(l.Site)
 	if config.Errors(problems) {
 		return reading{problems: problems, waits: r.passes()}
@@ -297,16 +299,17 @@ func (r *siteRun) again() reading {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
 	}
-	if !config.Errors(problems) {
-		r.taken(l)
-	}
-	return reading{site: site, problems: problems}
+	problems = append(problems, noneLeft(r.inForce.Load(), l)...)
+	return reading{site: site, problems: problems, taken: func() { r.taken(l) }}
 }
 
 // taken remembers files that come into force. From now on a new name of an interface
 // that is not there is a slip; one that was there may be away for a moment.
 func (r *siteRun) taken(l *dialects.Loaded) {
-	r.cluster.Store(l.Cluster)
+	r.inForce.Store(l)
+	if r.files != nil {
+		r.files.follow(l.Files)
+	}
 	var known []string
 	for _, in := range l.Site.Instances {
 		known = append(known, in.Link)
@@ -315,23 +318,4 @@ func (r *siteRun) taken(l *dialects.Loaded) {
 		}
 	}
 	r.expected = func(link string) bool { return slices.Contains(known, link) }
-}
-
-// follow has a file read again whenever it changes.
-func (r *siteRun) follow(name string) {
-	data, err := daemon.ReadFile(name, 0)
-	if err != nil {
-		data = nil // the watch finds the difference
-	}
-	w := daemon.NewWatch(name, data)
-	r.d.extra = append(r.d.extra, w, daemon.Func("changes of "+name, func(ctx context.Context) error {
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-w.Changes():
-				r.d.readAgain()
-			}
-		}
-	}))
 }

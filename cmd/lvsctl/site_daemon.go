@@ -36,6 +36,8 @@ type reading struct {
 	// waits says that all errors are of this host's making, and may pass: as a name
 	// without an address does, while there is no name server.
 	waits bool
+	// taken is called once the site is in force; nil: nobody wants to know.
+	taken func()
 }
 
 // unread is what came of files that could not be read at all.
@@ -75,6 +77,7 @@ type siteDaemon struct {
 
 	put   func(config.Site) error // into force; the appliance's Set
 	busy  sync.Mutex              // held while a file is read again
+	last  func() reading          // how that was done, with busy held
 	waits chan bool               // whether the file that was read last waits for this host
 
 	saved siteState // owned by keep
@@ -250,13 +253,17 @@ func (d *siteDaemon) hup() {
 }
 
 // readAgain puts what the file says into force, unless it has errors.
-func (d *siteDaemon) readAgain() reloadAnswer {
+func (d *siteDaemon) readAgain() reloadAnswer { return d.readBy(d.reload) }
+
+// readBy is the same for one way of reading. What waits is tried again in that way.
+func (d *siteDaemon) readBy(reload func() reading) reloadAnswer {
 	d.busy.Lock()
 	defer d.busy.Unlock()
 	d.notify.Reloading()
 	defer d.notify.Ready()
 	d.log.Print(daemon.Info, "Reloading ...")
-	a := d.enforce(d.reload())
+	d.last = reload
+	a := d.enforce(reload())
 	d.wait(a.TriedAgain)
 	return a
 }
@@ -281,6 +288,9 @@ func (d *siteDaemon) enforce(r reading) reloadAnswer {
 	}
 	a.Taken = true
 	d.refused.Store(nil)
+	if r.taken != nil {
+		r.taken()
+	}
 	d.log.Print(daemon.Info, "Reload complete")
 	return a
 }
@@ -332,7 +342,7 @@ func (d *siteDaemon) tryAgain() bool {
 	if was := d.refused.Load(); was == nil || !was.TriedAgain {
 		return false // somebody was faster
 	}
-	r := d.reload()
+	r := d.last()
 	if r.waits {
 		d.refuse(reloadAnswer{Problems: toldProblems(r.problems), TriedAgain: true})
 		return true

@@ -123,7 +123,7 @@ func (o *validateOptions) run(cmd *cobra.Command, args []string) error {
 // problems are those of the files and those that the rules find, sorted.
 func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]lint.Finding, error) {
 	var all []lint.Finding
-	for _, p := range l.Problems {
+	for _, p := range slices.Concat(l.Problems, l.Dragged()) {
 		all = append(all, lint.Finding{Problem: p})
 	}
 	all = append(all, unsaid(l, lint.Site(l.Site))...)
@@ -250,7 +250,7 @@ func (o *validateOptions) answer(l *dialects.Loaded, problems []lint.Finding) va
 	a := validateAnswer{Version: 1, Files: []fileJSON{}, Problems: []problemJSON{},
 		Services: len(l.Site.Virtuals), Routers: len(l.Site.Instances)}
 	for _, f := range l.Files {
-		a.Files = append(a.Files, fileJSON(f))
+		a.Files = append(a.Files, fileJSON{f.Name, f.Dialect})
 	}
 	for _, p := range problems {
 		j := problemOf(p.Problem)

@@ -48,7 +48,16 @@ type part struct {
 	site     config.Site
 	problems []config.Problem
 	// outside are the settings of a daemon that no other dialect knows of.
-	outside []config.Problem
+	outside []outside
+	// autoReload has ldirectord read the file again when it changes.
+	autoReload bool
+}
+
+// outside is a setting that a site has no place for. Those of ldirectord are known
+// by their name.
+type outside struct {
+	key     string
+	problem config.Problem
 }
 
 // dialect is one language. Another one is another line of table.
@@ -161,11 +170,11 @@ func readLdirectord(ctx context.Context, t text, h Host) part {
 		opt.Resolver = ldirectord.System(ctx)
 	}
 	f, problems := ldirectord.Parse(t.name, t.data, opt)
-	p := part{site: f.Site(), problems: problems}
+	p := part{site: f.Site(), problems: problems, autoReload: f.Globals().AutoReload}
 	for _, l := range f.Lines {
 		if l.Kind == ldirectord.Global && slices.Contains(daemonSettings, l.Key) {
-			p.outside = append(p.outside, config.Problem{File: t.name, Line: l.Number, Severity: config.Warning,
-				Text: l.Key + " is a setting of ldirectord's daemon, and is left out"})
+			p.outside = append(p.outside, outside{l.Key, config.Problem{File: t.name, Line: l.Number, Severity: config.Warning,
+				Text: l.Key + " is a setting of ldirectord's daemon, and is left out"}})
 		}
 	}
 	return p
@@ -178,7 +187,7 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 	f, problems := keepalived.Parse(t.name, t.data, opt)
 	p := part{site: f.Site(), problems: problems}
 	if len(f.Globals().Mail.To) > 0 {
-		p.outside = append(p.outside, config.Problem{File: t.name, Severity: config.Warning, Text: "notification_email and the rest about mail is left out"})
+		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: "notification_email and the rest about mail is left out"}})
 	}
 	return p
 }

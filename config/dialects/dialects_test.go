@@ -249,3 +249,30 @@ func FuzzTranslate(f *testing.F) {
 		}
 	})
 }
+
+// TestDraggedAlong: services that would always be there are bound to heartbeat's
+// groups when they share a process with those of haresources, and that is said.
+func TestDraggedAlong(t *testing.T) {
+	const service = "virtual_server 10.0.0.8 80 {\nprotocol TCP\nlb_algo rr\nlb_kind DR\nreal_server 10.0.0.2 80 {\n}\n}\n"
+	for _, tt := range []struct{ haresources, keepalived, want string }{
+		{"a 10.0.0.1/24/eth0 ldirectord::web.cf\n", service, "keepalived.conf:1"},
+		{"a 10.0.0.1/24/eth0 ldirectord::web.cf\n", "global_defs {\n}\n", ""},
+		{"a 10.0.0.1/24/eth0 httpd\n", service, ""}, // nothing is bound to anything
+	} {
+		dir := folder(t, map[string]string{"ha.cf": "node a b\nbcast eth0\n", "haresources": tt.haresources,
+			"web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "else/keepalived.conf": tt.keepalived, "else/other.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n"})
+		for _, more := range []string{"", "else/other.cf"} { // which is web.cf then
+			paths := []string{dir, filepath.Join(dir, "else/keepalived.conf")}
+			if more != "" {
+				paths = append(paths, filepath.Join(dir, more))
+			}
+			var got []string
+			for _, p := range load(t, paths...).Dragged() {
+				got = append(got, fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line))
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("%q with %q %s: said of %q, want %q", tt.haresources, tt.keepalived, more, got, tt.want)
+			}
+		}
+	}
+}

@@ -22,6 +22,12 @@ type Options struct {
 	Host    Host
 	// Stdin is what the file "-" stands for.
 	Stdin io.Reader
+	// Heeds are settings of ldirectord's daemon that the caller sees to, as by
+	// reading again what has autoreload=yes. Nothing is said of them.
+	Heeds []string
+	// Cluster are heartbeat's files as they were read before, in place of those on
+	// the disk; nil: none are kept.
+	Cluster *heartbeat.Files
 }
 
 // Loaded is what files say together.
@@ -32,12 +38,19 @@ type Loaded struct {
 	// Outside are settings of one dialect's daemon that a site has no place for.
 	Outside []config.Problem
 	Files   []Read
-	// Cluster is what heartbeat's files say; nil if there are none.
+	// Cluster is what heartbeat's files say; nil if there are none. Beat are they.
 	Cluster *heartbeat.Cluster
+	Beat    heartbeat.Files
+	bound   []string // configurations of ldirectord that haresources names, as they were read
 }
 
 // Read is a file that was read, and in which dialect.
-type Read struct{ Name, Dialect string }
+type Read struct {
+	Name, Dialect string
+	Text          []byte
+	// AutoReload has ldirectord read this file again whenever it changes.
+	AutoReload bool
+}
 
 // ErrDialect says that a file's dialect cannot be told.
 var ErrDialect = errors.New("its content does not tell what it is")
@@ -214,11 +227,11 @@ func (l *loader) file(t text) error {
 	if i < 0 {
 		return fmt.Errorf("%s: %w; name it with --dialect %s", t.name, ErrDialect, strings.Join(Names(), "|"))
 	}
-	l.out.Files = append(l.out.Files, Read{t.name, name})
 	if read := table()[i].read; read != nil {
-		l.parts = append(l.parts, read(l.ctx, t, l.opt.Host))
+		l.take(t, name, read(l.ctx, t, l.opt.Host))
 		return nil
 	}
+	l.out.Files = append(l.out.Files, Read{Name: t.name, Dialect: name, Text: t.data})
 	l.dir = filepath.Dir(t.name)
 	f := map[string]*heartbeat.File{haCf: &l.beat.HaCf, haresources: &l.beat.Haresources, authkeys: &l.beat.Authkeys}[name]
 	if f.Name != "" {
@@ -228,12 +241,22 @@ func (l *loader) file(t text) error {
 	return nil
 }
 
+// take keeps what a file says.
+func (l *loader) take(t text, dialect string, p part) {
+	l.out.Files = append(l.out.Files, Read{t.name, dialect, t.data, p.autoReload})
+	l.parts = append(l.parts, p)
+}
+
 // heartbeat reads the three files together, and the configurations of ldirectord
 // that they name.
 func (l *loader) heartbeat() {
 	if l.dir == "" {
 		return
 	}
+	if l.opt.Cluster != nil {
+		l.beat = *l.opt.Cluster
+	}
+	l.out.Beat = l.beat
 	h := l.opt.Host
 	node := ""
 	if h.Online {
@@ -245,6 +268,7 @@ func (l *loader) heartbeat() {
 	given, wanted := l.given("ldirectord"), c.Ldirectord()
 	other := func(w heartbeat.Wanted) bool { return w.Config != wanted[0].Config }
 	if len(given) > 0 && !slices.ContainsFunc(wanted, other) {
+		l.out.bound = given
 		return // one is wanted, and it was given, under whatever name
 	}
 	for _, w := range wanted {
@@ -267,7 +291,8 @@ func (l *loader) given(dialect string) []string {
 // heartbeat's files, in conf below it. One of that name that was given already is the
 // one that is meant.
 func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
-	if slices.ContainsFunc(given, func(name string) bool { return filepath.Base(name) == filepath.Base(w.Config) }) {
+	if i := slices.IndexFunc(given, func(name string) bool { return filepath.Base(name) == filepath.Base(w.Config) }); i >= 0 {
+		l.out.bound = append(l.out.bound, given[i])
 		return
 	}
 	for _, name := range []string{filepath.Join(l.dir, w.Config), filepath.Join(l.dir, "conf", w.Config), w.Config} {
@@ -278,12 +303,12 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 		if err != nil {
 			continue // the next one may be readable; else it is said below
 		}
+		l.out.bound = append(l.out.bound, name)
 		if slices.Contains(l.seen, name) {
 			return
 		}
 		l.seen = append(l.seen, name)
-		l.out.Files = append(l.out.Files, Read{name, "ldirectord"})
-		l.parts = append(l.parts, readLdirectord(l.ctx, t, l.opt.Host))
+		l.take(t, "ldirectord", readLdirectord(l.ctx, t, l.opt.Host))
 		return
 	}
 	l.out.Problems = append(l.out.Problems, config.Problem{File: w.Source.File, Line: w.Source.Line, Severity: config.Error,
@@ -296,10 +321,36 @@ func (l *loader) finish() {
 	for i, p := range l.parts {
 		sites[i] = p.site
 		l.out.Problems = append(l.out.Problems, p.problems...)
-		l.out.Outside = append(l.out.Outside, p.outside...)
+		for _, o := range p.outside {
+			if !slices.Contains(l.opt.Heeds, o.key) {
+				l.out.Outside = append(l.out.Outside, o.problem)
+			}
+		}
 	}
 	site, contradictions := config.Merge(sites...)
 	l.out.Site = site
 	l.out.Problems = append(l.out.Problems, contradictions...)
 	config.SortProblems(l.out.Problems)
+}
+
+// Dragged are files whose services would always be there, and are not beside those
+// of heartbeat: a site's services are bound to its masters all together, or not at
+// all. It is nothing to say where the caller binds them to something else.
+func (l *Loaded) Dragged() []config.Problem {
+	s := l.Site
+	if len(s.ServeOn) == 0 {
+		return nil
+	}
+	var ps []config.Problem
+	said := slices.Clone(l.bound)
+	for _, v := range s.Virtuals {
+		if slices.Contains(said, v.Source.File) {
+			continue
+		}
+		said = append(said, v.Source.File)
+		ps = append(ps, config.Problem{File: v.Source.File, Line: v.Source.Line, Severity: config.Warning,
+			Text: "the virtual services of this file are here only while " + strings.Join(s.ServeOn, " or ") + " is active, because haresources has ldirectord",
+			Hint: "run the file in a process of its own if its services are to be always here"})
+	}
+	return ps
 }

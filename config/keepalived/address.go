@@ -244,6 +244,7 @@ func (line *addressLine) finish() {
 		a.Broadcast = netip.Addr{}
 	}
 	if !line.v6() {
+		a.Deprecated = false // keepalived tells the kernel of an IPv6 address only
 		return
 	}
 	if a.Scope != 0 {
@@ -298,6 +299,9 @@ func (r *reader) routes(s *stmt) {
 		}
 		if line.finish() {
 			r.inst.Routes = append(r.inst.Routes, line.route)
+			if !line.track {
+				r.inst.loose = append(r.inst.loose, line.route.Source)
+			}
 		}
 	}
 }
@@ -310,14 +314,14 @@ func routeIgnored(word string) (values int, ignored bool) {
 		"cwnd", "initcwnd", "initrwnd", "ssthresh", "realms", "realm", "rto_min", "features", "quickack", "congctl",
 		"pref", "expires", "ttl-propagate", "fastopen_no_cookie", "track_group":
 		return 1, true
-	case "onlink", "pervasive":
+	case "pervasive":
 		return 0, true
 	}
 	return 0, false
 }
 
 // Types of routes and forms of destinations that cannot be had.
-var routeRefused = []string{"local", "broadcast", "multicast", "throw", "unreachable", "prohibit", "blackhole", "nat", "nexthop", "or", "encap", "vrf", "from"}
+var routeRefused = []string{"local", "broadcast", "multicast", "nat", "nexthop", "or", "encap", "vrf", "from"}
 
 // word reads the word at i, and returns how many more it took.
 func (line *routeLine) word(i int) (taken int) {
@@ -328,6 +332,12 @@ func (line *routeLine) word(i int) (taken int) {
 		return 0
 	case "no_track":
 		line.track = false
+		return 0
+	case "blackhole", "unreachable", "prohibit", "throw":
+		line.route.Type = w
+		return 0
+	case "onlink":
+		line.route.OnLink = true
 		return 0
 	case "via", "gw":
 		return 1 + line.via(i+1)
@@ -420,6 +430,10 @@ func (line *routeLine) finish() bool {
 	}
 	if line.track && line.route.Link == "" {
 		line.r.theirs(line.l.place, fmt.Sprintf("Warning - cannot track route %s with no interface specified, not tracking", line.dst), statusTest)
+	}
+	if line.route.Type != "" && (line.route.Via.IsValid() || line.route.Link != "") {
+		line.refuse("", "a "+line.route.Type+" route leads nowhere: it has no via and no dev")
+		return false
 	}
 	if line.dst == "default" {
 		line.route.Dst = line.everything()

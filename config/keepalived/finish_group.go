@@ -30,7 +30,7 @@ func (r *reader) finishGroups() {
 			r.problem(g.place, config.Warning, fmt.Sprintf("vrrp_sync_group %s has one member only", g.Name), "a group is of two at least")
 		}
 		for _, t := range g.tracked {
-			if out, ok := r.trackedOf(t, g.Name, !g.weighted); ok {
+			if out, ok := r.trackedOf(t, g.Name, false); ok { // what the group itself tracks counts with its weight
 				g.Track = append(g.Track, out)
 			}
 		}
@@ -68,8 +68,7 @@ func (r *reader) trackedOf(t tracked, owner string, unweighted bool) (vrrp.Track
 		}
 		if unweighted && out.Weight != 0 {
 			r.theirs(r.whole(t.place), fmt.Sprintf("(%s) ignoring %s tracked interface weight due to SYNC group", owner, t.link), statusTest)
-			r.problem(t.place, config.Warning, fmt.Sprintf("track_interface %s: in a sync group weights do not count", t.link), "write sync_group_tracking_weight into the group")
-			out.Weight = 0
+			r.problem(t.place, config.Warning, fmt.Sprintf("track_interface %s: keepalived says that it ignores this weight in a sync group, and counts it; so it is here, for %s alone", t.link, owner), "write it into the group's own track_interface, or sync_group_tracking_weight into the group")
 		}
 		return out, true
 	}
@@ -101,14 +100,40 @@ func (r *reader) trackedOf(t tracked, owner string, unweighted bool) (vrrp.Track
 	return out, !sc.broken
 }
 
-// finishTracking: the instance's own interface is always tracked.
+// heldLinks are the other interfaces that the instance cannot do without: those of
+// its addresses and routes, but for what is marked no_track.
+func (i *instance) heldLinks() []string {
+	var out []string
+	add := func(link string, untracked bool) {
+		if link != "" && link != i.Link && !untracked && !slices.Contains(out, link) {
+			out = append(out, link)
+		}
+	}
+	for _, a := range i.Addresses {
+		add(a.Link, a.Untracked)
+	}
+	for _, route := range i.Routes {
+		add(route.Link, slices.Contains(i.loose, route.Source))
+	}
+	return out
+}
+
+// finishTracking: the instance's own interface is always tracked, and so are those
+// that its addresses are on, whatever weight track_interface gives them.
 func (r *reader) finishTracking(i *instance) {
 	i.UntrackedLink = i.untracked
 	if i.Link != "" && !i.untracked && !slices.ContainsFunc(i.tracked, func(t tracked) bool { return t.link == i.Link }) {
 		i.Track = append(i.Track, vrrp.Tracked{Name: config.TrackLink(i.Link)})
 	}
 	unweighted := i.group != nil && !i.group.weighted
+	held := i.heldLinks()
+	for _, link := range held {
+		i.Track = append(i.Track, vrrp.Tracked{Name: config.TrackLink(link)})
+	}
 	for _, t := range i.tracked {
+		if slices.Contains(held, t.link) {
+			continue
+		}
 		if out, ok := r.trackedOf(t, i.Name, unweighted); ok {
 			if i.Priority == vrrp.PriorityOwner && out.Weight != 0 {
 				r.ownerTracks(i, t)

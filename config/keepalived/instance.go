@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
+	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
@@ -30,6 +31,7 @@ type instance struct {
 	tracked  []tracked
 	// untracked is dont_track_primary.
 	untracked bool
+	loose     []ldirector.Source // routes with no_track
 	// Announcements that are not given are negative; the file's are put in later.
 	garp              vrrp.Garp
 	skip              bool // skip_check_adv_addr
@@ -481,8 +483,8 @@ func (r *reader) trackWeight(l *stmt, owner, what string, t *tracked) bool {
 	switch {
 	case l.words[1] != "weight":
 		r.warn(l.place, fmt.Sprintf("(%s) unknown %s %s option %s - ignoring", owner, what, name, l.words[1]),
-			fmt.Sprintf("%s: %s is no option of what is tracked; keepalived would not track it at all, here it is tracked without", name, config.Quote(l.words[1])), "write NAME weight N")
-		return true
+			fmt.Sprintf("%s: %s is no option of what is tracked; the line does not count", name, config.Quote(l.words[1])), "write NAME, or NAME weight N reverse")
+		return false
 	case len(l.words) == 2:
 		r.warn(l.place, fmt.Sprintf("(%s) weight without value specified for %s %s - ignoring", owner, what, name), fmt.Sprintf("%s: weight has no value; it is not tracked", name), "write weight N")
 		return false
@@ -769,11 +771,11 @@ func (r *reader) owner() string {
 	return r.inst.Name
 }
 
-// notifyDeleted may stand alone: then the state of the removed instance is
-// reported as DELETED by notify, which we do not do.
+// notifyDeleted may stand alone: then notify says DELETED of the removed instance
+// all the same.
 func (r *reader) notifyDeleted(s *stmt) {
+	r.inst.Notify.SayDeleted = true
 	if len(s.words) == 1 {
-		r.warn(s.place, "", "notify_deleted without a command is not supported: notify says FAULT of a removed instance", "")
 		return
 	}
 	notify(instanceNotify, func(n *config.Notify) **config.Command { return &n.Deleted }).mean(r, s)

@@ -219,7 +219,11 @@ func (p *siteWriter) instance(in config.Instance) {
 	p.addresses(in)
 	var routes []string
 	for _, r := range in.Routes {
-		routes = append(routes, routeText(r))
+		text := routeText(r)
+		if tracked := func(t vrrp.Tracked) bool { return t.Name == config.TrackLink(r.Link) }; r.Link != "" && r.Link != in.Link && !slices.ContainsFunc(in.Track, tracked) {
+			text += " no_track"
+		}
+		routes = append(routes, text)
 	}
 	p.list("virtual_routes", routes)
 	p.flag("dont_track_primary", in.UntrackedLink)
@@ -348,6 +352,9 @@ func addressText(a config.Address) string {
 
 func routeText(r config.Route) string {
 	words := []string{r.Dst.String()}
+	if r.Type != "" {
+		words = []string{r.Type, r.Dst.String()}
+	}
 	add := func(keyword, value string) {
 		if value != "" {
 			words = append(words, keyword, value)
@@ -367,6 +374,9 @@ func routeText(r config.Route) string {
 		if n.value != 0 {
 			add(n.keyword, fmt.Sprint(n.value))
 		}
+	}
+	if r.OnLink {
+		words = append(words, "onlink")
 	}
 	return strings.Join(words, " ")
 }
@@ -408,6 +418,7 @@ func (p *siteWriter) notify(n config.Notify) {
 			p.line(c.keyword, commandText(c.command.Words), c.command.User, c.command.Group)
 		}
 	}
+	p.flag("notify_deleted", n.SayDeleted && n.Deleted == nil)
 }
 
 // service writes a virtual service with its servers.

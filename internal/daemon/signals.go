@@ -37,7 +37,9 @@ const sameOrder = time.Second
 func NewSignals(parent context.Context, reload func()) (*Signals, context.Context) {
 	ctx, cancel := context.WithCancel(parent)
 	s := &Signals{reload: reload, in: make(chan os.Signal, 16), exit: os.Exit, same: sameOrder, stop: cancel, ctx: ctx}
-	signal.Ignore(syscall.SIGPIPE)
+	// Heard and passed over: what is ignored would be ignored by the programs that
+	// the daemon runs, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signal.Notify(s.in, append([]os.Signal{syscall.SIGHUP}, stopping...)...)
 	go s.listen()
 	return s, ctx

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,6 +92,29 @@ func TestFilesOfAHostAreItsOwn(t *testing.T) {
 	a.WriteFile(shared, "for all", 0o644)
 	if got := b.ReadFile(shared); got != "for all" {
 		t.Errorf("b reads %q", got)
+	}
+}
+
+// TestFilesOfTheMachineAreNot: what this machine has where our programs look for their
+// files is not there for a host, whenever it was written.
+func TestFilesOfTheMachineAreNot(t *testing.T) {
+	lab.Need(t)
+	const dir = "/etc/keepalived"
+	write := func(name string) {
+		if !lab.InGuest() {
+			return // it is somebody's
+		}
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(filepath.Join(dir, name)) })
+	}
+	write("before.conf")
+	h := lab.New(t).Host("h")
+	h.WriteFile(dir+"/own.conf", "", 0o644)
+	write("after.conf")
+	if got := h.Run("ls", "-A", dir); got != "own.conf\n" {
+		t.Errorf("the host sees\n%s", got)
 	}
 }
 

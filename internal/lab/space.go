@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -72,6 +73,25 @@ func privateFiles() error {
 	}
 	for _, dir := range []string{"/etc", "/var"} {
 		if err := overlay(dir); err != nil {
+			return err
+		}
+	}
+	return forget(ours...)
+}
+
+// ours are the folders in which the program and its peers look for what they are to
+// do. What this machine has there is none of a test host's business: it may be a
+// director itself, and somebody may write to them this very moment.
+var ours = []string{"/etc/lvsctl", "/etc/ha.d", "/etc/keepalived", "/var/lib/lvsctl"}
+
+// forget empties the folders that are there. One that is made anew in an overlay hides
+// all of the old one, also what comes into that later.
+func forget(dirs ...string) error {
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
 			return err
 		}
 	}

@@ -119,6 +119,9 @@ const (
 const (
 	ProtoKernel = 2
 	ProtoBoot   = 3 // by hand; ip(8) gives it when told nothing
+
+	// ProtoKeepalived is of what moves by VRRP: ip(8) calls it keepalived.
+	ProtoKeepalived = 18
 )
 
 // Route is a route of one next hop. A route of several hops has Hops > 1, Via and
@@ -156,7 +159,7 @@ func (r Route) Key() RouteKey {
 func (r Route) same(want Route) bool {
 	r, want = r.normal(), want.normal()
 	r.Hops, want.Hops = 0, 0
-	if want.Link == "" && want.Via.IsValid() {
+	if want.Link == "" && (want.Via.IsValid() || want.Type != "") { // of an IPv6 route to nowhere it is lo
 		r.Link = ""
 	}
 	return r == want

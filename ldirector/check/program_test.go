@@ -194,7 +194,7 @@ func TestMain(m *testing.M) {
 
 // leaked waits a little for goroutines to end.
 func leaked(before int) bool {
-	for range 100 {
+	for range 600 {
 		if runtime.NumGoroutine() <= before {
 			return false
 		}

@@ -267,7 +267,7 @@ func TestBadServers(t *testing.T) {
 	}{
 		"closes at once": {func(c net.Conn) {}, "closed the connection|reset the connection"},
 		"resets at once": {func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }, "reset the connection|closed"},
-		"silent":         {func(c net.Conn) { time.Sleep(time.Minute) }, `no .* within 5 s`},
+		"silent":         {func(c net.Conn) { time.Sleep(15 * time.Second) }, `no .* within 5 s`},
 		"endless line": {func(c net.Conn) {
 			for b := bytes.Repeat([]byte("A"), 32<<10); ; {
 				if _, err := c.Write(b); err != nil {

@@ -25,6 +25,7 @@ const spacing = 5 * time.Millisecond
 // pair is two directors and a client on one network, and what they balance.
 type pair struct {
 	*testing.T
+	net     *lab.Net
 	lan     *lab.Bridge
 	client  *lab.Host
 	d       [2]*lab.Host
@@ -38,7 +39,7 @@ func newPair(t *testing.T) *pair { return pairWith(t, 0) }
 func pairWith(t *testing.T, servers int) *pair {
 	n := lab.New(t)
 	lan := n.Bridge("lan")
-	p := &pair{T: t, lan: lan, client: n.Host("client").Nic("eth0", lan, "10.1.0.9/24")}
+	p := &pair{T: t, net: n, lan: lan, client: n.Host("client").Nic("eth0", lan, "10.1.0.9/24")}
 	for i := range p.d {
 		p.d[i] = n.Host(fmt.Sprintf("d%d", i+1)).Nic("eth0", lan, fmt.Sprintf("10.1.0.%d/24", i+1))
 	}

@@ -16,9 +16,9 @@ import (
 func (r *run) act(e *happened) error {
 	c := r.c
 	switch e.Kind {
-	case Crash, Power, Stop, Start, Cut, Mend, Freeze, Thaw, Standby, Resume:
+	case Crash, Power, Stop, Start, Cut, Mend, Freeze, Thaw, Standby, Resume, Flap:
 		return r.actDirector(e)
-	case Refuse, Hang, Rise, CutWeb, MendWeb, Drain, Undrain, KillKeep, StopKeep, StartKeep:
+	case Refuse, Hang, Rise, CutWeb, MendWeb, Drain, Undrain, KillKeep, StopKeep, StartKeep, FlapWeb:
 		return r.actServer(e)
 	case GoodServices, GoodRouters, SwapFiles, BadFile, HalfFile, WholeFile:
 		return r.actFiles(e)
@@ -30,6 +30,10 @@ func (r *run) act(e *happened) error {
 			}
 		}
 		return nil
+	case Reload:
+		return r.everyDirector("reload")
+	case Ask:
+		return r.askAll()
 	case Clock:
 		return r.setClock(time.Duration(e.Arg*e.Arg-20) * time.Minute)
 	}
@@ -46,7 +50,12 @@ func (r *run) actDirector(e *happened) error {
 	c, h := r.c, r.c.hosts[e.Host]
 	switch e.Kind {
 	case Crash:
+		if e.Arg&1 == 1 {
+			return r.dump(e)
+		}
 		return c.end(e.Host, syscall.SIGKILL, r.patient())
+	case Flap:
+		return r.flap(e)
 	case Power:
 		r.setCut(e.Host)
 		h.Unplug("eth0")
@@ -80,11 +89,101 @@ func (r *run) actDirector(e *happened) error {
 	return nil
 }
 
-// order runs one of our commands on a host.
+// answerLimit is how long an idle machine may take for one of our commands, its start
+// and the daemon's work included. A hand-over is the longest: it waits for the other
+// router.
+const answerLimit = 8 * time.Second
+
+// order runs one of our commands on a host. One that a machine did not run, because
+// it stood still, is given again: whoever gives it would do that, too.
 func (r *run) order(name string, args ...string) error {
-	out, err := r.c.hosts[name].Try(append([]string{r.c.lvsctl}, args...)...)
-	if err != nil {
-		return fmt.Errorf("%s# lvsctl %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	const tries = 3
+	for try := 1; ; try++ {
+		began := time.Now()
+		out, err := r.c.hosts[name].Try(append([]string{r.c.lvsctl}, args...)...)
+		took := time.Since(began)
+		r.mu.Lock()
+		still := r.stalled(began, time.Now())
+		r.mu.Unlock()
+		if most := time.Duration(float64(answerLimit)*r.slow) + 3*still; took > most {
+			r.violate("%s# lvsctl %s: it took %v, of which the machine stood still for %v", name, strings.Join(args, " "),
+				took.Round(time.Millisecond), still.Round(time.Millisecond))
+		}
+		if err == nil {
+			return nil
+		}
+		if try == tries || still < took/4 {
+			return fmt.Errorf("%s# lvsctl %s: %w\n%s", name, strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// askAll has each daemon answer all that it can be asked.
+func (r *run) askAll() error {
+	errs := []error{r.everyDirector("status", "--verbose"), r.everyDirector("status", "--json"), r.everyDirector("vrrp", "status", "--json")}
+	for _, name := range webs {
+		if age, lives := r.c.lives(name); lives && age > r.hearing() {
+			// What it tells depends on what has just been taken away; that it tells does not.
+			out, err := r.c.hosts[name].Try(r.c.lvsctl, "realserver", "status")
+			if !strings.Contains(out, vip) {
+				errs = append(errs, fmt.Errorf("%s# lvsctl realserver status: %w\n%s", name, err, out))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// flap takes the network of a host away for a moment, in one of the ways in which that
+// happens: the cable, the card, or the host's own address.
+func (r *run) flap(e *happened) error {
+	h, addr := r.c.hosts[e.Host], addrOf[e.Host]+"/24"
+	var errs []error
+	do := func(args ...string) {
+		if out, err := h.Try(args...); err != nil {
+			errs = append(errs, fmt.Errorf("%s# %s: %w\n%s", e.Host, strings.Join(args, " "), err, out))
+		}
+	}
+	pause := time.Duration(e.Arg) * 20 * time.Millisecond
+	switch way := e.Arg % 3; way {
+	case 0:
+		e.note = "cable"
+		h.Unplug("eth0")
+		r.pause(pause)
+		h.Plug("eth0")
+	case 1:
+		e.note = "card"
+		do("ip", "link", "set", "eth0", "down")
+		r.pause(pause)
+		do("ip", "link", "set", "eth0", "up")
+	default:
+		e.note = "address"
+		do("ip", "addr", "del", addr, "dev", "eth0")
+		r.pause(pause)
+		do("ip", "addr", "add", addr, "dev", "eth0")
+	}
+	return errors.Join(errs...)
+}
+
+// dump kills a daemon with the one signal, of those that it does not handle, on which Go
+// tells of all its goroutines.
+func (r *run) dump(e *happened) error {
+	p := r.c.proc(e.Host)
+	age, _ := r.c.lives(e.Host)
+	if err := r.c.end(e.Host, syscall.SIGABRT, r.patient()); err != nil {
+		return err
+	}
+	n := strings.Count(p.Output(), "\ngoroutine ")
+	e.note = fmt.Sprintf("%d goroutines", n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.weight[e.Host]
+	w.goroutines = max(w.goroutines, n)
+	r.weight[e.Host] = w
+	if n == 0 && age > r.hearing() {
+		r.violateLocked("%s does not tell of its goroutines:\n%s", e.Host, tail(p.Output()))
+	}
+	if n > mostGoroutines {
+		r.violateLocked("%s had %d goroutines after %v:\n%s", e.Host, n, age.Round(time.Second), p.Output())
 	}
 	return nil
 }
@@ -108,6 +207,8 @@ func (r *run) actServer(e *happened) error {
 		c.hosts[e.Host].Unplug("eth0")
 	case MendWeb:
 		c.hosts[e.Host].Plug("eth0")
+	case FlapWeb:
+		return r.flap(e)
 	case Drain, Undrain:
 		verb := "drain"
 		if e.Kind == Undrain {
@@ -115,6 +216,9 @@ func (r *run) actServer(e *happened) error {
 		}
 		return r.everyDirector(verb, addrOf[e.Host])
 	case KillKeep:
+		if e.Arg&1 == 1 {
+			return r.dump(e)
+		}
 		return c.end(e.Host, syscall.SIGKILL, r.patient())
 	case StopKeep:
 		return c.end(e.Host, syscall.SIGTERM, r.patient())

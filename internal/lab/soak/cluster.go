@@ -283,6 +283,9 @@ func (c *cluster) end(name string, s syscall.Signal, patience time.Duration) err
 	if !p.Running() {
 		return fmt.Errorf("%s had ended before its time: %w\n%s", name, p.Wait(), tail(p.Output()))
 	}
+	if err := healthy(p.Output()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	p.Signal(s)
 	deadline := time.Now().Add(patience)
 	for p.Running() {
@@ -293,6 +296,16 @@ func (c *cluster) end(name string, s syscall.Signal, patience time.Duration) err
 	}
 	if err := p.Wait(); err != nil && s == syscall.SIGTERM {
 		return fmt.Errorf("%s ends with %w\n%s", name, err, tail(p.Output()))
+	}
+	return nil
+}
+
+// healthy looks for words in a log that no daemon of ours should ever write.
+func healthy(log string) error {
+	for _, word := range []string{"panic:", "fatal error:", "DATA RACE", "goroutine ", "nil pointer"} {
+		if strings.Contains(log, word) {
+			return fmt.Errorf("the log says %q\n%s", word, log)
+		}
 	}
 	return nil
 }

@@ -104,8 +104,8 @@ func same(a, b table) bool {
 
 // footprint is all of a host that we may change.
 type footprint struct {
-	addrs, routes, sysctls string
-	table                  table
+	addrs, routes, rules, sysctls, files string
+	table                                table
 }
 
 // snapshots are the hosts as they are.
@@ -116,12 +116,14 @@ func (r *run) snapshots() (map[string]footprint, error) {
 		f := footprint{
 			addrs:  h.Run("ip", "-br", "addr"),
 			routes: h.Run("ip", "route", "show", "table", "all"),
+			rules:  h.Run("ip", "rule"),
 		}
 		err := r.c.on(name, func() (err error) {
-			if f.sysctls, err = sysctls(); err == nil {
-				f.table, err = readTable()
-			}
-			return err
+			var errs [3]error
+			f.sysctls, errs[0] = sysctls()
+			f.files, errs[1] = ownFiles()
+			f.table, errs[2] = readTable()
+			return errors.Join(errs[:]...)
 		})
 		if err != nil {
 			return nil, err
@@ -131,10 +133,30 @@ func (r *run) snapshots() (map[string]footprint, error) {
 	return out, nil
 }
 
+// ownFiles are the files that the host has, and others do not: those of /run, where the
+// lab also keeps what was written to /etc and /var. Those that stay for good reason are
+// left out: configuration, locks, and what the daemons remember.
+func ownFiles() (string, error) {
+	var b strings.Builder
+	err := filepath.WalkDir("/run", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		for _, kept := range []string{"/run/.lab/etc/upper/lvsctl/*", "/run/.lab/etc/upper/lvsctl/*/*", "/run/lvsctl/*.lock", "/run/.lab/var/upper/lib/lvsctl/*.json"} {
+			if ok, err := filepath.Match(kept, path); ok || err != nil {
+				return err
+			}
+		}
+		fmt.Fprintln(&b, path)
+		return nil
+	})
+	return b.String(), err
+}
+
 // sysctls are the settings that we or the peers ever touch.
 func sysctls() (string, error) {
 	var b strings.Builder
-	for _, pattern := range []string{"conf/*/arp_*", "conf/*/promote_secondaries", "conf/*/rp_filter", "conf/*/accept_local", "conf/*/send_redirects", "ip_forward"} {
+	for _, pattern := range []string{"conf/*/arp_*", "conf/*/promote_secondaries", "conf/*/rp_filter", "conf/*/accept_local", "conf/*/send_redirects", "ip_forward", "vs/*"} {
 		files, err := filepath.Glob("/proc/sys/net/ipv4/" + pattern)
 		if err != nil {
 			return "", err
@@ -153,6 +175,7 @@ func sysctls() (string, error) {
 // leave ends the daemons, and looks at what is left.
 func (r *run) leave(before map[string]footprint) error {
 	r.checkRoutes()
+	r.checkSync("MASTER", "BACKUP")
 	r.checkState()
 	for _, name := range append(slices.Clone(lbs), webs...) {
 		p := r.c.proc(name)
@@ -164,6 +187,7 @@ func (r *run) leave(before map[string]footprint) error {
 			r.violate("%v", err)
 		}
 	}
+	r.checkSync("", "")
 	for _, name := range webs {
 		// What realserver run has done stays at its end, until down takes it back.
 		if err := r.order(name, "realserver", "down", "--all"); err != nil {
@@ -182,7 +206,8 @@ func (r *run) leave(before map[string]footprint) error {
 
 func (r *run) compare(name string, before, after footprint) {
 	for what, two := range map[string][2]string{
-		"addresses": {before.addrs, after.addrs}, "routes": {before.routes, after.routes}, "settings": {before.sysctls, after.sysctls},
+		"addresses": {before.addrs, after.addrs}, "routes": {before.routes, after.routes}, "rules": {before.rules, after.rules},
+		"settings": {before.sysctls, after.sysctls}, "files": {before.files, after.files},
 	} {
 		if two[0] != two[1] {
 			r.violate("%s: %s before\n%sand after\n%s", name, what, two[0], two[1])
@@ -206,6 +231,23 @@ func (r *run) checkRoutes() {
 			if has := strings.Contains(text, dst); has != want {
 				r.violate("%s: the route to %s is there: %v, should be: %v\n%s", name, dst, has, want, text)
 			}
+		}
+	}
+}
+
+// checkSync: the master tells its connections, the backup hears of them; at the end
+// nobody does.
+func (r *run) checkSync(states ...string) {
+	for i, name := range lbs {
+		out := r.c.hosts[name].Run(append(slices.Clone(r.c.byHand), "-L", "--daemon")...)
+		state := ""
+		for _, word := range []string{"MASTER", "BACKUP"} {
+			if strings.Contains(strings.ToUpper(out), word) {
+				state += word
+			}
+		}
+		if state != states[i] {
+			r.violate("%s: the sync daemon is %q, not %q:\n%s", name, state, states[i], out)
 		}
 	}
 }

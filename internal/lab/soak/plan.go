@@ -22,6 +22,7 @@ const (
 	Thaw    Kind = "SIGCONT director"
 	Standby Kind = "standby"
 	Resume  Kind = "resume"
+	Flap    Kind = "link of director flaps"
 
 	// of real servers
 	Refuse    Kind = "web server dies"
@@ -34,6 +35,7 @@ const (
 	KillKeep  Kind = "kill -9 realserver run"
 	StopKeep  Kind = "SIGTERM realserver run"
 	StartKeep Kind = "start realserver run"
+	FlapWeb   Kind = "link of real server flaps"
 
 	// of files
 	GoodServices Kind = "new ldirectord.cf"
@@ -43,6 +45,8 @@ const (
 	HalfFile     Kind = "half a file"
 	WholeFile    Kind = "whole files again"
 	Hup          Kind = "SIGHUP"
+	Reload       Kind = "reload"
+	Ask          Kind = "all that can be asked"
 
 	// of somebody else
 	TakeReal    Kind = "ipvsadm -d"
@@ -101,7 +105,8 @@ var wounds = map[class][]wound{
 
 // once are events that nothing has to heal.
 var once = []Kind{
-	GoodServices, GoodServices, GoodRouters, SwapFiles, SwapFiles, Hup,
+	GoodServices, GoodServices, GoodRouters, SwapFiles, SwapFiles, Hup, Reload, Ask, Ask,
+	Flap, Flap, FlapWeb,
 	TakeReal, TakeReal, TakeService, ClearTable, SetWeight, SetWeight, AddForeign,
 	TakeVIP, TakeVIP, TakeRoute, TakeLo, TakeLo, TakeLoRoute, ResetARP, ResetARP, Clock,
 }
@@ -218,7 +223,21 @@ func (p *planner) single() Event {
 				e.Host = ""
 			}
 		}
-	case GoodServices, GoodRouters, SwapFiles:
+	case Flap:
+		if p.open[directors] != nil {
+			return Event{Kind: Hup, Arg: e.Arg} // the other one is all there is
+		}
+		e.Host = fmt.Sprintf("lb%d", 1+p.r.IntN(2))
+	case FlapWeb:
+		e.Host = fmt.Sprintf("web%d", 1+p.r.IntN(2))
+		switch o := p.open[servers]; {
+		case o == nil:
+		case o.heal == MendWeb: // a flap would mend it
+			return Event{Kind: Hup, Arg: e.Arg}
+		default:
+			e.Host = o.host
+		}
+	case GoodServices, GoodRouters, SwapFiles, Reload:
 		if p.open[files] != nil {
 			return p.heal(files)
 		}

@@ -30,7 +30,8 @@ func (r *Report) Print(w io.Writer) {
 	fmt.Fprintln(t, "\nHOST\tFIRST\tLAST\tMOST\tOLDEST")
 	for _, name := range all {
 		y := r.Weight[name]
-		fmt.Fprintf(t, "%s\t%v\t%v\t%.1f MiB, %d descriptors\t%v\n", name, y.First, y.Last, float64(y.rss)/(1<<20), y.fds, y.lives.Round(time.Second))
+		fmt.Fprintf(t, "%s\t%v\t%v\t%.1f MiB, %d descriptors, %d threads, %d goroutines, %d log lines\t%v\n",
+			name, y.First, y.Last, float64(y.rss)/(1<<20), y.fds, y.threads, y.goroutines, y.lines, y.lives.Round(time.Second))
 	}
 	_ = t.Flush() // w has the error too
 	verdict := "OK"

@@ -63,11 +63,14 @@ func (t timing) rules() map[Kind]rule {
 		Resume:  {0, true, "the other one lets go when it hears of the new master"},
 		Thaw:    {t.advert, true, two},
 		Mend:    {t.advert, true, two},
+		Flap:    {2 * t.silence(), true, "three adverts and the skew, until the other one takes over, and again if it has not yet"},
 		Start:   {t.silence(), true, "a start clears what a crash has left; if nobody has taken over yet, it is three adverts and the skew"},
 
 		Refuse: {t.interval, true, "an interval, until a check is refused"},
 		Hang:   {t.interval + t.timeout, true, "an interval and the timeout of the check"},
 		CutWeb: {t.interval + t.timeout, true, "an interval and the timeout of the check"},
+
+		FlapWeb: {0, true, "what was on its way to the server"},
 
 		TakeReal:    {0, true, "what was on its way to the server"},
 		TakeService: {2 * t.interval, true, "it is put back within two intervals"},

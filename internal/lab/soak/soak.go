@@ -64,6 +64,9 @@ type Weight struct {
 	First, Last usage // of the life that came to the end
 	rss         int64 // at the most, of all lives
 	fds         int
+	threads     int
+	goroutines  int           // of those that were asked
+	lines       int           // of the log, in the life that wrote the most
 	lives       time.Duration // the longest
 }
 
@@ -234,7 +237,7 @@ func (r *run) well() bool {
 // one lets an event happen.
 func (r *run) one(e Event) {
 	r.pause(e.Pause)
-	if isHurt(e.Kind) && !r.settle("it does not get well before "+e.String(), r.ready) {
+	if (isHurt(e.Kind) || e.Kind == Flap) && !r.settle("it does not get well before "+e.String(), r.ready) {
 		return
 	}
 	if isHurt(e.Kind) {

@@ -90,6 +90,15 @@ func TestAListIsFair(t *testing.T) {
 					hurt[c] = e
 				}
 			}
+			if _, is := hurt[directors]; is && e.Kind == Flap {
+				t.Fatalf("seed %d, event %d: %v while there is %v", seed, i, e, hurt[directors])
+			}
+			if was, is := hurt[servers]; is && e.Kind == FlapWeb && (was.Kind == CutWeb || e.Host != was.Host) {
+				t.Fatalf("seed %d, event %d: %v while there is %v", seed, i, e, was)
+			}
+			if _, broken := hurt[files]; broken && e.Kind == Reload {
+				t.Fatalf("seed %d, event %d: %v of broken files", seed, i, e)
+			}
 			if _, broken := hurt[files]; broken && (e.Kind == Start || e.Kind == Mend || e.Kind == StartKeep) {
 				t.Fatalf("seed %d, event %d: %v with broken files", seed, i, e)
 			}

@@ -289,9 +289,18 @@ func (r *run) weigh() {
 			}
 			p.last = u
 			w := r.weight[name]
-			w.lives = max(w.lives, time.Since(p.began))
+			age := time.Since(p.began)
+			w.lives, w.threads = max(w.lives, age), max(w.threads, u.threads)
 			w.rss, w.fds = max(w.rss, u.rss), max(w.fds, u.fds)
+			lines := strings.Count(p.Output(), "\n")
+			w.lines = max(w.lines, lines)
 			r.weight[name] = w
+			if most := firstLines + int(age/time.Second)*linesPerSecond; lines > most {
+				r.violateLocked("%s has written %d lines in %v\n%s", name, lines, age.Round(time.Second), tail(p.Output()))
+			}
+			if u.threads > mostThreads {
+				r.violateLocked("%s uses %v", name, u)
+			}
 			if u.rss > mostMemory {
 				r.violateLocked("%s uses %v", name, u)
 			}
@@ -307,4 +316,10 @@ const (
 	mostMemory      = 96 << 20
 	moreMemory      = 48 << 20 // than at the age of settledAge: the collector's slack, and no more
 	moreDescriptors = 40
+	mostThreads     = 40
+	mostGoroutines  = 100
+	// Log lines: what a start tells, and what may be told of the events and their
+	// consequences, of which there is about one in a second.
+	firstLines     = 200
+	linesPerSecond = 10
 )
