@@ -78,10 +78,11 @@ lint: ## gofmt, go vet, staticcheck
 fmt:
 	gofmt -w .
 
-install: build ## program, manual pages, completions and systemd's units under $(DESTDIR)$(PREFIX)
+install: build ## program, manual pages, docs, completions and systemd's units under $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BIN)/lvsctl $(DESTDIR)$(PREFIX)/sbin/lvsctl
 	test ! -e $(BIN)/lvsctl-check-oracle || install -D -m 755 $(BIN)/lvsctl-check-oracle $(DESTDIR)$(PREFIX)/sbin/lvsctl-check-oracle
 	for page in man/*.8; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page#man/}; done
+	for page in docs/*.md; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/doc/lvsctl/$${page#docs/}; done
 	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in examples/systemd/*.service; do sed 's,/usr/local/sbin,$(PREFIX)/sbin,' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d

@@ -200,7 +200,8 @@ type Script struct {
 	Source ldirector.Source
 }
 
-// TrackLink and TrackScript are the names under which an instance tracks an
-// interface or a script: see [vrrp.Tracked].
-func TrackLink(name string) string   { return "interface " + name }
+// TrackLink is the name under which an instance tracks an interface: see [vrrp.Tracked].
+func TrackLink(name string) string { return "interface " + name }
+
+// TrackScript is the name under which an instance tracks a script: see [vrrp.Tracked].
 func TrackScript(name string) string { return "script " + name }

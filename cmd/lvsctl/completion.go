@@ -15,8 +15,8 @@ func completionCommand(root *cobra.Command) *cobra.Command {
 		Short: "Print the completion script of a shell",
 		Long: `Completion prints a script for bash, zsh or fish. It completes commands, options,
 and what is alive: the services and real servers of the kernel's table, the servers
-of a running daemon. The peers' names (ipvsadm, ldirectord, keepalived, hb_standby ...) are
-completed as well.`,
+of a running daemon. The peers' names (ipvsadm, ldirectord, keepalived, hb_standby
+...) are completed as well. Bash needs the package bash-completion for it.`,
 		Example: `  lvsctl completion bash >/usr/share/bash-completion/completions/lvsctl
   source <(lvsctl completion zsh)
   lvsctl completion fish >~/.config/fish/completions/lvsctl.fish`,

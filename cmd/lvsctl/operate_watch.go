@@ -27,10 +27,10 @@ func watchCommand() *cobra.Command {
 		Use:   "watch",
 		Short: "Follow what happens to a running director",
 		Long: `Watch prints what happens to the servers, services and instances of a running
-daemon, a line for each event, until it is interrupted. It begins with the last ten events. When
-the daemon is started anew it goes on with the new one. With -o json each line is
-an object with number, kind, when, text, phase, service and server, or with
-instance, group and state.`,
+daemon, a line for each event, until it is interrupted. It begins with the last ten
+events. When the daemon is started anew it goes on with the new one. With -o json
+each line is an object with number, kind, when, text and phase, and with service and
+server, or instance and state, where the event is about them.`,
 		Example: `  lvsctl watch
   lvsctl watch --last 0 --json | jq -r 'select(.kind == "down") | .server'`,
 		GroupID: "own",

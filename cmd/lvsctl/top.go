@@ -114,6 +114,9 @@ func terminalRows(out io.Writer) (int, bool) {
 	if err != nil {
 		return 0, false
 	}
+	if size.Row == 0 {
+		return 24, true // a serial console does not know
+	}
 	return max(int(size.Row), 3), true
 }
 

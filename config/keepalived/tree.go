@@ -320,6 +320,13 @@ func (r *reader) skip() []piece {
 	return closed
 }
 
+// oneWord are keywords with one value, behind which keepalived looks at nothing.
+var oneWord = []string{"router_id", "vrrp_garp_master_delay", "vrrp_garp_master_repeat", "vrrp_garp_master_refresh", "vrrp_garp_master_refresh_repeat",
+	"state", "interface", "virtual_router_id", "priority", "advert_int", "version", "preempt_delay",
+	"garp_master_delay", "garp_master_repeat", "garp_master_refresh", "garp_master_refresh_repeat",
+	"interval", "timeout", "fall", "rise", "delay_loop", "lb_algo", "protocol", "persistence_timeout", "virtualhost",
+	"quorum", "hysteresis", "retry", "delay_before_retry", "connect_timeout", "connect_port", "misc_timeout"}
+
 // mean gives statements their meaning, in order.
 func (r *reader) mean(stmts []*stmt) {
 	for _, s := range stmts {
@@ -329,6 +336,9 @@ func (r *reader) mean(stmts []*stmt) {
 		if len(s.words)-1 < s.kw.need {
 			r.incomplete(s)
 			continue
+		}
+		if len(s.words) > 2 && slices.Contains(oneWord, s.words[0]) {
+			r.warn(s.place, "", fmt.Sprintf("%s: %s is passed over", s.words[0], config.Quote(strings.Join(s.words[2:], " "))), "remove it, or write # in front of a remark")
 		}
 		s.kw.mean(r, s)
 	}
