@@ -557,7 +557,7 @@ func (r *reader) probe(v *service, re *server, c *checker, connect time.Duration
 			User: cmp.Or(c.user, r.g.ScriptUser), Group: r.groupOf(c)}
 	case "SMTP_CHECK":
 		*timeout = longer(connect, smtpSteps)
-		return check.SMTP{Addr: at, Helo: cmp.Or(c.helo, smtpHelo)}
+		return check.SMTP{Addr: at, Helo: cmp.Or(c.helo, smtpHelo), Old: true}
 	case "DNS_CHECK":
 		return check.DNS{Addr: at, Name: c.name, Type: cmp.Or(c.typ, "SOA"), Empty: true}
 	case "UDP_CHECK":

@@ -85,6 +85,7 @@ func TestConversations(t *testing.T) {
 		"smtp of many lines":    {smtp, "220-lab\r\n220-and\r\n220 more", smtpWords, ""},
 		"smtp bare code":        {smtp, "220", smtpWords, ""},
 		"smtp HELO only":        {smtp, "220 lab", with(smtpWords, "EHLO", "502 no"), ""},
+		"smtp as keepalived":    {func(a netip.AddrPort) Probe { return SMTP{Addr: a, Old: true} }, "220 lab", with(smtpWords, "EHLO", "-"), ""},
 		"smtp neither":          {smtp, "220 lab", with(smtpWords, "EHLO", "502 no", "HELO", "502 no"), `answer to HELO from .* is "502 no"`},
 		"smtp 554":              {smtp, "554 go away", smtpWords, `greeting from .* is "554 go away", wanted 2xx`},
 		"smtp closes after":     {smtp, "220 lab", with(smtpWords, "EHLO", "-"), "closed the connection before any answer to EHLO"},

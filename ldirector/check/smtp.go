@@ -12,6 +12,8 @@ type SMTP struct {
 	// Helo is the name we call ourselves. "" = localhost.localdomain, which is
 	// Net::SMTP's.
 	Helo string
+	// Old has only HELO said, as keepalived does: some servers greet differently.
+	Old bool
 }
 
 // Check implements [Probe].
@@ -30,13 +32,21 @@ func (p SMTP) Check(ctx context.Context, n Net) error {
 	if _, _, err := l.code(2, "greeting"); err != nil {
 		return err
 	}
-	code, _, err := l.ask(2, "answer to EHLO", "EHLO %s", p.Helo)
-	if err != nil && code != 0 {
-		_, _, err = l.ask(2, "answer to HELO", "HELO %s", p.Helo)
-	}
-	if err != nil {
+	if err := p.hello(l); err != nil {
 		return err
 	}
 	l.bye("QUIT")
 	return nil
+}
+
+// hello falls back on HELO where EHLO is refused.
+func (p SMTP) hello(l *lines) error {
+	if !p.Old {
+		code, _, err := l.ask(2, "answer to EHLO", "EHLO %s", p.Helo)
+		if err == nil || code == 0 {
+			return err
+		}
+	}
+	_, _, err := l.ask(2, "answer to HELO", "HELO %s", p.Helo)
+	return err
 }
