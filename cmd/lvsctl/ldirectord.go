@@ -326,7 +326,7 @@ func sayProblems(w io.Writer, f *dialect.File, problems []config.Problem) {
 		fmt.Fprintln(w, r.Message(os.Getpid()))
 	}
 	for _, p := range problems {
-		fmt.Fprintf(w, "%v: %s\n", severity(p), harmless(p.String()))
+		fmt.Fprintln(w, harmless(problemText(p)))
 	}
 }
 

@@ -18,7 +18,7 @@ func (p fileProblem) String() string {
 	if p.Line > 0 {
 		place += ":" + strconv.Itoa(p.Line)
 	}
-	s := fmt.Sprintf("%s: %s: %s", p.Severity, place, p.Text)
+	s := fmt.Sprintf("%s: %s: %s", place, p.Severity, p.Text)
 	if p.Hint != "" {
 		s += "; " + p.Hint
 	}

@@ -236,7 +236,7 @@ func TestLdirectordNeverHurts(t *testing.T) {
 			c.alive(conn, "a word")
 		}
 		out := c.director.Run(lvsctl(), "status")
-		if !strings.Contains(out, "the file on disk is not in force") || !strings.Contains(out, "error: "+cf+":1") {
+		if !strings.Contains(out, "the file on disk is not in force") || !strings.Contains(out, cf+":1: error: ") {
 			t.Errorf("status does not say what is wrong:\n%s", out)
 		}
 		if out := c.ld("status"); !strings.Contains(out, "is running with pid") {
