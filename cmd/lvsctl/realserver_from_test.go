@@ -227,3 +227,22 @@ func TestKeeperSaysWhatItWaitsForOnce(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
+
+// An emptied file is a slip: the real server keeps what it serves, as the director does.
+func TestKeeperKeepsWhatAnEmptyFileLacks(t *testing.T) {
+	sink := &keptLines{}
+	k := &keeper{log: daemon.NewLog(sink, nil), said: map[string]bool{}, raised: map[string]bool{}}
+	served := []ldirector.Virtual{{Service: lvs.Service{Key: lvs.Key{Mark: 1}}}}
+	k.take(readResult{virtuals: served})
+	k.take(readResult{})
+	if len(k.virtuals) != 1 {
+		t.Errorf("%d services are left of 1", len(k.virtuals))
+	}
+	if len(k.said) != 1 {
+		t.Error("nobody is told")
+	}
+	k.take(readResult{virtuals: append(served, served...)})
+	if len(k.virtuals) != 2 || len(k.said) != 0 {
+		t.Errorf("the next good file is not taken: %d services", len(k.virtuals))
+	}
+}

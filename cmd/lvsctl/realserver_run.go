@@ -36,7 +36,7 @@ func realserverRun() *cobra.Command {
 		Long: `Run does what up does, and stays: an address, route or setting that somebody takes
 away is put back and said in the log. With --from it follows the director's files:
 a service that is added is served within a second, one that is gone goes here too,
-and a file with errors changes nothing. Without options it keeps what up has done.
+and a file with errors, or without any service left, changes nothing. Without options it keeps what up has done.
 
 An address is never taken away because this host's own address is missing for a
 moment. When run ends everything stays as it is; lvsctl realserver down takes it
@@ -173,6 +173,10 @@ func (k *keeper) take(r readResult) {
 	}
 	if err == nil && config.Errors(r.problems) {
 		err = fmt.Errorf("not taken, the services of before are kept:\n%s", joinProblems(r.problems))
+	}
+	if had := len(k.virtuals); err == nil && len(r.virtuals) == 0 && had > 0 {
+		// As on the director: an emptied file is a slip of whoever writes it.
+		err = fmt.Errorf("no virtual service in the director's files, while %d are in force: they are kept; lvsctl realserver down takes them back", had)
 	}
 	if err != nil {
 		k.trouble("files", err)

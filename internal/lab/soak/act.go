@@ -345,6 +345,12 @@ func (r *run) actForeign(e *happened) error {
 	case SetWeight:
 		hand("-e", "-t", web, "-r", addrOf[e.Host]+":80", "-g", "-w", "0")
 		e.Event.Host = host
+	case GiveWeight:
+		// A weight by hand stays until somebody takes it back, or the director has
+		// another reason to look at the server: another master, a check that fails.
+		for _, host = range lbs {
+			hand("-e", "-t", web, "-r", addrOf[e.Host]+":80", "-g", "-w", "1")
+		}
 	case TakeService:
 		hand("-D", "-t", web)
 	case AddForeign:

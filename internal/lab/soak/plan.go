@@ -53,6 +53,7 @@ const (
 	TakeService Kind = "ipvsadm -D"
 	ClearTable  Kind = "ipvsadm -C"
 	SetWeight   Kind = "ipvsadm -e -w 0"
+	GiveWeight  Kind = "ipvsadm -e -w 1"
 	AddForeign  Kind = "ipvsadm -A of another's"
 	TakeVIP     Kind = "ip addr del VIP"
 	TakeRoute   Kind = "ip route del"
@@ -99,7 +100,7 @@ type wound struct {
 
 var wounds = map[class][]wound{
 	directors: {{Crash, Start, 3}, {Power, Mend, 2}, {Stop, Start, 3}, {Cut, Mend, 3}, {Freeze, Thaw, 2}, {Standby, Resume, 3}},
-	servers:   {{Refuse, Rise, 4}, {Hang, Rise, 3}, {CutWeb, MendWeb, 3}, {Drain, Undrain, 4}, {KillKeep, StartKeep, 2}, {StopKeep, StartKeep, 1}},
+	servers:   {{Refuse, Rise, 4}, {Hang, Rise, 3}, {CutWeb, MendWeb, 3}, {Drain, Undrain, 4}, {KillKeep, StartKeep, 2}, {StopKeep, StartKeep, 1}, {SetWeight, GiveWeight, 2}},
 	files:     {{BadFile, WholeFile, 4}, {HalfFile, WholeFile, 4}},
 }
 
@@ -107,7 +108,7 @@ var wounds = map[class][]wound{
 var once = []Kind{
 	GoodServices, GoodServices, GoodRouters, SwapFiles, SwapFiles, Hup, Reload, Ask, Ask,
 	Flap, Flap, FlapWeb,
-	TakeReal, TakeReal, TakeService, ClearTable, SetWeight, SetWeight, AddForeign,
+	TakeReal, TakeReal, TakeService, ClearTable, AddForeign,
 	TakeVIP, TakeVIP, TakeRoute, TakeLo, TakeLo, TakeLoRoute, ResetARP, ResetARP, Clock,
 }
 
@@ -136,7 +137,7 @@ func (p *planner) next() Event {
 	e := p.choose()
 	e.Pause = time.Duration(100+p.r.IntN(2400)) * time.Millisecond
 	p.touched = ""
-	if e.Kind == TakeReal || e.Kind == SetWeight {
+	if e.Kind == TakeReal {
 		p.touched = e.Host
 	}
 	if p.r.IntN(5) == 0 {
@@ -210,7 +211,7 @@ func (p *planner) pick(all []wound) wound {
 func (p *planner) single() Event {
 	e := Event{Kind: once[p.r.IntN(len(once))], Arg: 1 + p.r.IntN(7)}
 	switch e.Kind {
-	case TakeReal, SetWeight:
+	case TakeReal:
 		e.Host = fmt.Sprintf("web%d", 1+p.r.IntN(2))
 	case TakeLo, TakeLoRoute, ResetARP:
 		e.Host = fmt.Sprintf("web%d", 1+p.r.IntN(2))
@@ -243,7 +244,7 @@ func (p *planner) single() Event {
 		}
 	}
 	// A server whose twin is hurt is the last one.
-	if o := p.open[servers]; o != nil && o.heal != StartKeep && (e.Kind == TakeReal || e.Kind == SetWeight) {
+	if o := p.open[servers]; o != nil && o.heal != StartKeep && e.Kind == TakeReal {
 		e.Host = o.host
 	}
 	return e

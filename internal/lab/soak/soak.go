@@ -222,6 +222,9 @@ func (r *run) happen() {
 	for time.Now().Before(end) && r.well() {
 		r.one(p.next())
 	}
+	if !r.well() {
+		r.say("what the programs said:\n%s", r.logs())
+	}
 	for _, e := range p.finish() {
 		r.one(e)
 	}

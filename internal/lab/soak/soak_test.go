@@ -102,7 +102,7 @@ func TestAListIsFair(t *testing.T) {
 			if _, broken := hurt[files]; broken && (e.Kind == Start || e.Kind == Mend || e.Kind == StartKeep) {
 				t.Fatalf("seed %d, event %d: %v with broken files", seed, i, e)
 			}
-			if was, is := hurt[servers]; is && was.Kind != KillKeep && was.Kind != StopKeep && (e.Kind == TakeReal || e.Kind == SetWeight) && e.Host != was.Host {
+			if was, is := hurt[servers]; is && was.Kind != KillKeep && was.Kind != StopKeep && e.Kind == TakeReal && e.Host != was.Host {
 				t.Fatalf("seed %d, event %d: %v while there is %v", seed, i, e, was)
 			}
 		}
