@@ -253,7 +253,7 @@ func TestSiteWaitsForNames(t *testing.T) {
 					t.Errorf("%d attempts in four minutes, %d were taken", reads, puts)
 				}
 				synctest.Wait()
-				want := []string{"Reloading ...", "error: web.cf:3: real=web: server misbehaving", "the file has errors: the configuration in force stays", waiting}
+				want := []string{"Reloading ...", "web.cf:3: error: real=web: server misbehaving", "the file has errors: the configuration in force stays", waiting}
 				if !slices.Equal(r.said.lines, want) {
 					t.Errorf("said\n%q, want\n%q", r.said.lines, want)
 				}
