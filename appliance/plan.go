@@ -21,40 +21,17 @@ func routerOf(in *config.Instance) router {
 	return router{in.Name, in.Link, in.VRID, in.IPv6}
 }
 
-// virtualRouter is what there can be one of: a virtual_router_id may be there
-// several times when the adverts go to different groups, or to peers.
-type virtualRouter struct {
-	link  string
-	vrid  uint8
-	ipv6  bool
-	group netip.Addr // invalid: unicast
-}
-
-func virtualRouterOf(in *config.Instance) virtualRouter {
-	key := virtualRouter{link: in.Link, vrid: in.VRID, ipv6: in.IPv6}
-	switch {
-	case len(in.Peers) > 0:
-	case in.Group.IsValid():
-		key.group = in.Group
-	case in.IPv6:
-		key.group = vrrp.GroupIPv6
-	default:
-		key.group = vrrp.GroupIPv4
-	}
-	return key
-}
-
 // Check tells everything that makes a site impossible on any host. What depends on
 // this host, such as an interface that is not there yet, is no error: the instance
 // waits for it.
 func Check(site config.Site) error {
 	var errs []error
 	names := map[string]bool{}
-	routers := map[virtualRouter]string{}
+	routers := map[config.VirtualRouter]string{}
 	for i := range site.Instances {
 		in := &site.Instances[i]
 		errs = append(errs, checkInstance(in))
-		key := virtualRouterOf(in)
+		key := in.VirtualRouter()
 		if names[in.Name] {
 			errs = append(errs, fmt.Errorf("instance %s: there are two of that name", in.Name))
 		}

@@ -154,6 +154,31 @@ type Resource struct {
 	Source ldirector.Source
 }
 
+// VirtualRouter is what there can be one of on a host.
+type VirtualRouter struct {
+	Link  string
+	VRID  uint8
+	IPv6  bool
+	Group netip.Addr // where its adverts go; invalid: to peers
+}
+
+// VirtualRouter tells which one in is: as with keepalived, a virtual_router_id may
+// be there several times on a link when the adverts go to different groups, or to
+// peers.
+func (in *Instance) VirtualRouter() VirtualRouter {
+	r := VirtualRouter{Link: in.Link, VRID: in.VRID, IPv6: in.IPv6}
+	switch {
+	case len(in.Peers) > 0:
+	case in.Group.IsValid():
+		r.Group = in.Group
+	case in.IPv6:
+		r.Group = vrrp.GroupIPv6
+	default:
+		r.Group = vrrp.GroupIPv4
+	}
+	return r
+}
+
 // Group is a sync group: its members are master together or not at all.
 type Group struct {
 	vrrp.Group

@@ -11,7 +11,7 @@ import (
 	"github.com/lvsctl/lvsctl/internal/daemon"
 )
 
-// follower is the task that has something done whenever one of some files has
+// follower has something done whenever one of some files has
 // another content. Which files these are may change, as when haresources names
 // another configuration.
 type follower struct {
@@ -28,11 +28,8 @@ func newFollower(changed func(string, daemon.Content), warn func(error)) *follow
 // follow follows these files, and no others. One goroutine at a time calls it.
 func (f *follower) follow(files []dialects.Read) { replaceIn(f.files, files) }
 
-func (f *follower) Ready() <-chan struct{} { return nil }
-func (f *follower) String() string         { return "files" }
-
-// Run implements [daemon.Task].
-func (f *follower) Run(ctx context.Context) error {
+// run is its task.
+func (f *follower) run(ctx context.Context) error {
 	watched := map[string]context.CancelFunc{}
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -89,12 +86,17 @@ func noneLeft(was, is *dialects.Loaded) []config.Problem {
 	var ps []config.Problem
 	for _, f := range is.Files {
 		if had := servicesIn(was, f.Name); f.Dialect == "ldirectord" && had > 0 && servicesIn(is, f.Name) == 0 {
-			ps = append(ps, config.Problem{File: f.Name, Severity: config.Error,
-				Text: fmt.Sprintf("no virtual service in it, while %d are in force", had),
-				Hint: "to remove all of them, stop the daemon"})
+			ps = append(ps, nothingIn(f.Name, had))
 		}
 	}
 	return ps
+}
+
+// nothingIn refuses a file that had services.
+func nothingIn(file string, had int) config.Problem {
+	return config.Problem{File: file, Severity: config.Error,
+		Text: fmt.Sprintf("no virtual service in it, while %d are in force", had),
+		Hint: "to remove all of them, stop the daemon"}
 }
 
 func servicesIn(l *dialects.Loaded, file string) int {

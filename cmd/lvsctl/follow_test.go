@@ -149,7 +149,7 @@ func TestAutoreloadLeavesHaresources(t *testing.T) {
 func TestFollowsWhatIsNamed(t *testing.T) {
 	n := startNode(t, "autoreload=yes\n"+service("10.9.9.1"))
 	go func() {
-		if err := n.files.Run(t.Context()); err != nil {
+		if err := n.files.run(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -115,7 +115,7 @@ func (r *hbRun) run(ctx context.Context) error {
 	d.greet = func() { d.hello(l) }
 	d.moved = func(e appliance.Event) { d.siteDaemon.comeHome(d.cluster(), e) }
 	d.files = newFollower(d.changed, d.fault)
-	d.extra = append(d.extra, d.files)
+	d.extra = append(d.extra, daemon.Func("files", d.files.run))
 	d.taken(l)
 	return d.siteDaemon.run(l.Site)
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -236,9 +235,7 @@ func (r *reloader) parse(ctx context.Context) (file *dialect.File, problems []co
 		return file, problems, !config.Errors(alone)
 	}
 	if had := len(*r.inForce.Load()); had > 0 && len(file.Virtuals()) == 0 {
-		problems = append(problems, config.Problem{File: r.d.path, Severity: config.Error,
-			Text: fmt.Sprintf("no virtual service in it, while %d are in force", had),
-			Hint: "to remove all of them, stop the daemon"})
+		problems = append(problems, nothingIn(r.d.path, had))
 	}
 	return file, problems, false
 }

@@ -36,7 +36,8 @@ func realserverRun() *cobra.Command {
 		Long: `Run does what up does, and stays: an address, route or setting that somebody takes
 away is put back and said in the log. With --from it follows the director's files:
 a service that is added is served within a second, one that is gone goes here too,
-and a file with errors, or without any service left, changes nothing. Without options it keeps what up has done.
+and a file with errors, or without any service left, changes nothing. Without options
+it keeps what up has done.
 
 An address is never taken away because this host's own address is missing for a
 moment. When run ends everything stays as it is; lvsctl realserver down takes it

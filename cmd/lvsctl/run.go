@@ -213,7 +213,7 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 	}
 	if !r.fixed {
 		r.files = newFollower(func(string, daemon.Content) { r.d.readAgain() }, func(err error) { r.d.fault(err) })
-		r.d.extra = append(r.d.extra, r.files)
+		r.d.extra = append(r.d.extra, daemon.Func("files", r.files.run))
 	}
 	r.taken(l)
 	r.d.greet = func() { r.hello(l) }

@@ -250,6 +250,15 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestSeparateGroups: one virtual_router_id may be there once for each group.
+func TestSeparateGroups(t *testing.T) {
+	s := good()
+	s.Instances[1].VRID, s.Instances[1].Group = s.Instances[0].VRID, addr("224.0.0.99")
+	if found := Site(*s); len(found) > 0 {
+		t.Errorf("%v", found)
+	}
+}
+
 // TestServeOn: a director that serves as master only may be a real server.
 func TestServeOn(t *testing.T) {
 	s, h := good(), goodHost()

@@ -36,17 +36,10 @@ func siteRules(add adder) {
 	add(site, config.Warning, "quorum-unreachable", "a quorum above the sum of all weights", quorumUnreachable)
 }
 
-// router is what has to be unique on a host.
-type router struct {
-	link string
-	vrid uint8
-	v6   bool
-}
-
 func vridClash(l *look) {
-	seen := map[router]config.Instance{}
+	seen := map[config.VirtualRouter]config.Instance{}
 	for _, in := range l.site.Instances {
-		r := router{in.Link, in.VRID, in.IPv6}
+		r := in.VirtualRouter()
 		if was, twice := seen[r]; twice {
 			l.say(in.Origin, "give one of them another virtual_router_id, on all directors",
 				"instance %s has VRID %d on %s, and so has %s at %s", in.Name, in.VRID, in.Link, was.Name, config.Place(was.Origin))
