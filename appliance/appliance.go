@@ -32,7 +32,7 @@ type Options struct {
 	// virtual services, or synchronises connections. nil: such a site is refused.
 	IPVS func() (IPVS, error)
 	// Director is the template of the director of the virtual services: Kernel,
-	// Virtuals and Gate are filled in here. Its Checks are needed with IPVS.
+	// Virtuals and Gates are filled in here. Its Checks are needed with IPVS.
 	Director ldirector.Options
 	// Report gets every event. It must not block for long, and may be called by
 	// several goroutines; nil: nobody listens.
@@ -90,6 +90,7 @@ type Appliance struct {
 	hooks    *hooks
 	tasks    sync.WaitGroup
 	thefts   map[string]*defence
+	ajar     []string       // see openDoors
 	services sync.WaitGroup // those that are being started or stopped
 }
 
@@ -107,6 +108,7 @@ type kept struct {
 	door      *doorkeeper
 	sync      *switcher
 	resources *resources
+	bound     bool      // services follow it: it holds the door
 	sends     string    // what it tracks to have an address to send from
 	routeSaid time.Time // when a stolen route was last told
 }
@@ -287,8 +289,8 @@ func (a *Appliance) Set(site config.Site) error {
 // use makes the loop's site this one.
 func (a *Appliance) use(site config.Site) {
 	site, bound := serveLocalnodes(site)
-	if bound {
-		a.say(Info, "virtual services are here only while %s is master: this director is a real server, too (localnode)", strings.Join(site.ServeOn, " or "))
+	if len(bound) > 0 {
+		a.say(Info, "virtual services are here only while %s is master: this director is a real server, too (localnode)", strings.Join(bound, " or "))
 	}
 	a.site = site
 	a.reports.box.put(newConfig{site.Instances, site.Groups}, true)
@@ -315,6 +317,7 @@ func (a *Appliance) plan() {
 	what := map[string]*addresses{}
 	fresh := map[router]*kept{}
 	opened := map[line]vrrp.Transport{}
+	followed := a.site.Followed()
 	for i := range a.site.Instances {
 		in := &a.site.Instances[i]
 		m, err := a.member(in, &links, virtual, missing)
@@ -335,6 +338,7 @@ func (a *Appliance) plan() {
 		if !in.LocalNode {
 			a.warn(k.localnode.leave())
 		}
+		k.bound = slices.Contains(followed, in.Name)
 		m.Holders = k.holders(in, &a.site)
 		members = append(members, m)
 		for _, t := range m.Instance.Track {
@@ -346,6 +350,7 @@ func (a *Appliance) plan() {
 	a.leaveGone()
 	a.lookAtLinks(members, &links)
 	a.commit(members, missing)
+	a.closeDoors(members)
 	a.kept, a.opened = fresh, opened
 	for _, name := range changed {
 		a.warn(a.speaker.Retake(name))
@@ -496,7 +501,7 @@ func (k *kept) use(in *config.Instance) bool {
 // holders are what a master holds, in the order in which it is taken.
 func (k *kept) holders(in *config.Instance, site *config.Site) []vrrp.Holder {
 	var all []vrrp.Holder
-	if slices.Contains(site.ServeOn, in.Name) {
+	if k.bound {
 		all = append(all, k.door)
 	}
 	all = append(all, k.addresses)

@@ -51,10 +51,11 @@ status. At the start they end the program with status 5. A name that cannot be l
 up just then is waited for, and the files are tried again. An interface that is not
 there yet is waited for by its virtual routers alone.
 
-With --services master the virtual services are in the kernel only while an instance
-is master on this host, with --services always they are there on every director. Else
-the files decide: heartbeat's on the active node, keepalived's and ldirectord's
-always. A director that is a real server of its addresses, too (--localnode), has
+With --services master a virtual service is in the kernel only while the instance that
+has its address is master on this host; any instance, where none has the address, as
+for a firewall mark. With --services always they are there on every director. Else the
+files decide: those of a configuration that haresources names on the node that is
+active for its line, all others always. A director that is a real server of its addresses, too (--localnode), has
 them only while it is master.
 
 --on-vip-removed, --on-duplicate and --localnode are for all instances, whatever the
@@ -188,12 +189,9 @@ func (r *siteRun) placed(s config.Site) config.Site {
 	}
 	switch r.services {
 	case "always":
-		s.ServeOn = nil
+		return s.Everywhere()
 	case "master":
-		s.ServeOn = nil
-		for _, in := range s.Instances {
-			s.ServeOn = append(s.ServeOn, in.Name)
-		}
+		return s.OnMasters()
 	}
 	return s
 }
@@ -245,9 +243,6 @@ func (r *siteRun) early(ctx context.Context) error {
 // told is what is wrong with files that can be run all the same.
 func (r *siteRun) told(l *dialects.Loaded) []config.Problem {
 	all := slices.Concat(l.Problems, l.Outside)
-	if r.services == "" {
-		all = append(all, l.Dragged()...)
-	}
 	if l.Cluster != nil {
 		all = append(all, storageProblems(l.Cluster)...)
 	}

@@ -45,6 +45,7 @@ type text struct {
 
 // part is what a file, or several that belong together, say.
 type part struct {
+	name     string // of the file; empty for heartbeat's together
 	site     config.Site
 	problems []config.Problem
 	// outside are the settings of a daemon that no other dialect knows of.
