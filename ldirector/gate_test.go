@@ -103,6 +103,11 @@ func (s *stage) open(want string) {
 			word = "=true"
 		}
 		got = append(got, v.Label+word)
+		for _, m := range v.Members {
+			if (m.Want != nil) != v.Open {
+				s.t.Errorf("%s of %s is to be in the table: %v", m.Server, v.Label, m.Want != nil)
+			}
+		}
 	}
 	if got := strings.Join(got, " "); got != want {
 		s.t.Errorf("open: %s, want %s", got, want)

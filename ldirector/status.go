@@ -187,7 +187,7 @@ type serverView struct {
 
 func (w *serverView) base(d lvs.Destination) MemberStatus {
 	s := MemberStatus{Server: d.Addr.String(), Method: d.Method.String()}
-	if want, in := find(w.v.want, d.Addr); in {
+	if want, in := find(w.v.want, d.Addr); in && !w.v.closed {
 		s.Want = &want.Weight
 	}
 	if h, drifted := w.v.hand[d.Addr]; drifted {
