@@ -222,3 +222,28 @@ func TestAClosedServiceIsNotMissed(t *testing.T) {
 		s.stop()
 	})
 }
+
+// With one gate it need not be named, and another name for it is no news.
+func TestOneGateByAnotherName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gates := make(chan []string, 1)
+		gates <- []string{"n2"}
+		with := func(gates ...string) []Virtual { return []Virtual{service(vip).with(follow(gates...))} }
+		s := direct(t, newMoody(), Options{Gates: gates, Virtuals: with("n1")})
+		s.expect("No real server of 10.1.0.100:80 serves", "Another director serves: the services leave this one")
+		for _, step := range []struct {
+			follows string
+			said    []string
+		}{
+			{"n3", []string{"Configuration loaded: 1 virtual servers"}},
+			{"n2", []string{"Configuration loaded: 1 virtual servers", "This director serves", "Added virtual server: 10.1.0.100:80"}},
+			{"n1", []string{"Configuration loaded: 1 virtual servers", "Another director serves: the services leave this one", "Purged virtual server (start): 10.1.0.100:80"}},
+		} {
+			if err := s.d.Load(t.Context(), with(step.follows)); err != nil {
+				t.Error(err)
+			}
+			s.expect(step.said...)
+		}
+		s.stop()
+	})
+}

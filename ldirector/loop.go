@@ -132,6 +132,11 @@ func (l *loop) sayGates(now time.Time) {
 	said := make(map[string]bool, len(all))
 	for _, s := range all {
 		was, known := l.said[s.name()]
+		if !known && len(all) == 1 && len(l.said) == 1 { // by another name the same as before
+			for _, was = range l.said {
+				known = true
+			}
+		}
 		said[s.name()] = s.open
 		if known && was == s.open || len(all) > 1 && len(s.gates) == 0 {
 			continue // no news, or what is served always
