@@ -299,7 +299,7 @@ func (r *siteRun) again() reading {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
 	}
-	problems = append(problems, noneLeft(r.inForce.Load(), l)...)
+	problems = append(problems, slips(r.inForce.Load(), l)...)
 	return reading{site: site, problems: problems, taken: func() { r.taken(l) }}
 }
 
