@@ -61,6 +61,7 @@ type Appliance struct {
 	reports *reporter
 	tell    *announcer
 	probes  *prober
+	guard   *guard
 	gate    *gate
 	syncs   *syncs
 
@@ -132,7 +133,11 @@ func New(o Options) *Appliance {
 	a.probes.heard = a.masterOf
 	a.probes.answer = func(name string, number uint64, holder string) { a.warn(a.speaker.Answer(name, number, holder)) }
 	a.reports.asked = a.probes.asked
-	a.reports.changed = a.probes.changed
+	a.guard = newGuard(o.Host, a.tell, a.reports.say)
+	a.reports.changed = func(name string, t vrrp.Transition) {
+		a.probes.changed(name, t)
+		a.guard.changed(name, t)
+	}
 	a.speaker.Report = a.reports.report
 	a.syncs = newSyncs(func(l Level, text string) { a.say(l, "%s", text) })
 	a.hooks = newHooks(func(l Level, text string) { a.say(l, "%s", text) })
@@ -178,6 +183,7 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	}
 	a.scripts.close()
 	a.probes.close()
+	a.guard.close()
 	a.tasks.Wait()
 	a.services.Wait()
 	err = errors.Join(err, a.restoreSysctls(), a.tell.close())
@@ -315,6 +321,7 @@ func (a *Appliance) plan() {
 	var changed []string
 	unseen := unseenThings{}
 	what := map[string]*addresses{}
+	guards := map[string]guarded{}
 	fresh := map[router]*kept{}
 	opened := map[line]vrrp.Transport{}
 	followed := a.site.Followed()
@@ -331,6 +338,7 @@ func (a *Appliance) plan() {
 		}
 		k := a.keep(in)
 		fresh[routerOf(in)], what[in.Name] = k, k.addresses
+		guards[in.Name] = guarded{k.addresses, in.Interval}
 		opened[line{in.Link, in.IPv6}] = m.Transport
 		if k.use(in) {
 			changed = append(changed, in.Name)
@@ -347,6 +355,7 @@ func (a *Appliance) plan() {
 	}
 	a.reports.box.put(unseen, true)
 	a.probes.use(what)
+	a.guard.use(guards)
 	a.leaveGone()
 	a.lookAtLinks(members, &links)
 	a.commit(members, missing)

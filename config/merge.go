@@ -96,7 +96,7 @@ func (m *merger) gates(was, is ldirector.Virtual) []string {
 	}
 	if len(bound.Gates) > 0 {
 		m.problems = append(m.problems, Problem{File: bound.Source.File, Line: bound.Source.Line, Severity: Warning,
-			Text: fmt.Sprintf("%v: it is here always, and not only while %s is master: %s has it as well", is.Service.Key, strings.Join(bound.Gates, " or "), Place(free.Source)),
+			Text: fmt.Sprintf("%v: it does not follow %s: %s has it, too, and follows nobody", is.Service.Key, strings.Join(bound.Gates, " or "), Place(free.Source)),
 			Hint: "say it in one of the two"})
 	}
 	return nil

@@ -106,7 +106,7 @@ func TestMergeContradicts(t *testing.T) {
 // TestMergeFollows: a service that two files have is wanted wherever one of them
 // wants it.
 func TestMergeFollows(t *testing.T) {
-	const said = "a:1: TCP 10.0.0.1:80: it is here always, and not only while n1 or n2 is master: b:1 has it as well; say it in one of the two\n"
+	const said = "a:1: TCP 10.0.0.1:80: it does not follow n1 or n2: b:1 has it, too, and follows nobody; say it in one of the two\n"
 	for _, tt := range []struct {
 		a, b           []string
 		want, problems string

@@ -251,7 +251,7 @@ func (d *hbDaemon) read(kept *heartbeat.Files) reading {
 		alone, err := d.r.load(context.Background(), dialects.Host{}, kept)
 		return reading{problems: l.Problems, waits: err == nil && !config.Errors(alone.Problems)}
 	}
-	if ps := noneLeft(d.inForce.Load(), l); len(ps) > 0 {
+	if ps := slips(d.inForce.Load(), l); len(ps) > 0 {
 		return reading{problems: append(l.Problems, ps...)}
 	}
 	taken := func() { d.taken(l) }

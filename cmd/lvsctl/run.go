@@ -55,8 +55,8 @@ With --services master a virtual service is in the kernel only while the instanc
 has its address is master on this host; any instance, where none has the address, as
 for a firewall mark. With --services always they are there on every director. Else the
 files decide: those of a configuration that haresources names on the node that is
-active for its line, all others always. A director that is a real server of its addresses, too (--localnode), has
-them only while it is master.
+active for its line, all others always. A director that is a real server of its
+addresses, too (--localnode), has them only while it is master.
 
 --on-vip-removed, --on-duplicate and --localnode are for all instances, whatever the
 files say: see lvsctl vrrp run.
@@ -294,7 +294,7 @@ func (r *siteRun) again() reading {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
 	}
-	problems = append(problems, noneLeft(r.inForce.Load(), l)...)
+	problems = append(problems, slips(r.inForce.Load(), l)...)
 	return reading{site: site, problems: problems, taken: func() { r.taken(l) }}
 }
 
