@@ -19,7 +19,7 @@ func guarded1(t *testing.T, host *fakeHost) (*running, config.Instance) {
 	t.Helper()
 	in := instance("VI_1", 51, "10.0.0.100/32", "10.0.0.101/32", "2001:db8::100/128")
 	r := start(t, host, config.Site{Instances: []config.Instance{in}}, nil)
-	time.Sleep(host.start.Add(10 * time.Second).Sub(time.Now()))
+	time.Sleep(time.Until(host.start.Add(10 * time.Second)))
 	return r, in
 }
 
