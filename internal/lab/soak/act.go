@@ -280,12 +280,12 @@ func replace(v variant, t timing) error {
 	return errors.Join(errs...)
 }
 
-// haveRead tells whether every director has read the files that it was started with. On
-// a slow machine that takes its time, and who is started has to find files that make
-// sense.
+// haveRead tells whether every director has read the files that it was started with:
+// then it says who it is. On a slow machine that takes its time, and who is started has
+// to find files that make sense.
 func (r *run) haveRead() error {
 	for _, name := range lbs {
-		if _, lives := r.c.lives(name); lives && !strings.Contains(r.c.proc(name).Output(), "Configuration loaded") {
+		if _, lives := r.c.lives(name); lives && !strings.Contains(r.c.proc(name).Output(), "Starting ") {
 			return fmt.Errorf("%s has not read its files yet", name)
 		}
 	}
