@@ -95,7 +95,7 @@ func slips(was, is *dialects.Loaded) []config.Problem {
 			ps = append(ps, nothingIn(f.Name, old.Instances, old.Virtuals)...)
 			continue // its words do not matter any more
 		}
-		ps = append(ps, newMistakes(f.Name, old.Complaints, f.Complaints)...)
+		ps = append(ps, newMistakes(f.Name, old.Mistakes, f.Mistakes)...)
 	}
 	return ps
 }
@@ -121,11 +121,11 @@ func nothingIn(file string, routers, services int) []config.Problem {
 		Hint: "to remove all of them, stop the daemon"}}
 }
 
-// newMistakes refuses what keepalived would complain of now, and would not have before.
+// newMistakes refuses what keepalived would not take now, and would have taken before.
 func newMistakes(file string, was, is []string) []config.Problem {
 	var ps []config.Problem
 	for _, line := range is {
-		if !slices.ContainsFunc(was, func(old string) bool { return sameComplaint(old, line) }) {
+		if !slices.ContainsFunc(was, func(old string) bool { return sameMistake(old, line) }) {
 			ps = append(ps, config.Problem{File: file, Severity: config.Error, Text: line,
 				Hint: "a file with a new mistake is not taken; restart to run it as it is"})
 		}
@@ -133,8 +133,8 @@ func newMistakes(file string, was, is []string) []config.Problem {
 	return ps
 }
 
-// sameComplaint compares without the number of the line.
-func sameComplaint(a, b string) bool {
+// sameMistake compares without the number of the line.
+func sameMistake(a, b string) bool {
 	_, ta, oka := strings.Cut(a, ") ")
 	_, tb, okb := strings.Cut(b, ") ")
 	return a == b || oka && okb && ta == tb

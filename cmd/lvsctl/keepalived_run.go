@@ -24,7 +24,7 @@ import (
 type kaDaemon struct {
 	*siteDaemon
 	c      *kaCommand
-	known  []string // complaints about the file that is in force
+	known  []string // mistakes in the file that is in force
 	stats  statsBase
 	parent *daemon.Parent
 
@@ -67,7 +67,7 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 	if err != nil {
 		return err
 	}
-	d := &kaDaemon{c: c, known: f.Complaints(), parent: parent}
+	d := &kaDaemon{c: c, known: f.Mistakes(), parent: parent}
 	globals := f.Globals()
 	d.globals.Store(&globals)
 	d.siteDaemon = &siteDaemon{
@@ -185,14 +185,14 @@ func (d *kaDaemon) again() reading {
 		return unread(d.file, err)
 	}
 	d.tell(f, nil) // the problems are told by whoever asked for a reload
-	problems = append(problems, newMistakes(d.file, d.known, f.Complaints())...)
+	problems = append(problems, newMistakes(d.file, d.known, f.Mistakes())...)
 	site := d.c.site(f)
 	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
 		problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: "it configures nothing", Hint: "stop the daemon if that is meant"})
 	}
 	if !config.Errors(problems) {
 		globals := f.Globals()
-		d.known = f.Complaints()
+		d.known = f.Mistakes()
 		d.globals.Store(&globals)
 	}
 	return reading{site: site, problems: problems}

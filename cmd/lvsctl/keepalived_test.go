@@ -144,7 +144,7 @@ func TestKeepalivedDumps(t *testing.T) {
 	}
 }
 
-func TestSameComplaint(t *testing.T) {
+func TestSameMistake(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
 		want bool
@@ -153,7 +153,7 @@ func TestSameComplaint(t *testing.T) {
 		{"(f: Line 3) Unknown keyword 'x'", "(f: Line 3) Unknown keyword 'y'", false},
 		{"There is one", "There is one", true}, {"There is one", "There are two", false},
 	} {
-		if got := sameComplaint(tt.a, tt.b); got != tt.want {
+		if got := sameMistake(tt.a, tt.b); got != tt.want {
 			t.Errorf("%q and %q: %v", tt.a, tt.b, got)
 		}
 	}

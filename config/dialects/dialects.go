@@ -54,8 +54,8 @@ type part struct {
 	unlooked []config.Problem
 	// autoReload has ldirectord read the file again when it changes.
 	autoReload bool
-	// complaints are what keepalived would say of the file.
-	complaints []string
+	// mistakes are what keepalived would not take as it is written, in its words.
+	mistakes []string
 }
 
 // outside is a setting that a site has no place for. Those of ldirectord are known
@@ -190,7 +190,7 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink, User: h.User}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
-	p := part{site: f.Site(), problems: problems, complaints: f.Complaints()}
+	p := part{site: f.Site(), problems: problems, mistakes: f.Mistakes()}
 	for _, text := range outsideKeepalived(f.Globals()) {
 		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: text + ", and is left out"}})
 	}

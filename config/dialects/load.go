@@ -54,8 +54,8 @@ type Read struct {
 	// Instances and Virtuals are how many the file names, with the files that it
 	// includes. They are 0 for those of heartbeat, which are one thing together.
 	Instances, Virtuals int
-	// Complaints are what keepalived would say of it, in its words.
-	Complaints []string
+	// Mistakes are what keepalived would not take as it is written, in its words.
+	Mistakes []string
 }
 
 // ErrDialect says that a file's dialect cannot be told.
@@ -251,7 +251,7 @@ func (l *loader) file(t text) error {
 // take keeps what a file says.
 func (l *loader) take(t text, dialect string, p part) {
 	l.out.Files = append(l.out.Files, Read{Name: t.name, Dialect: dialect, Text: t.data, AutoReload: p.autoReload,
-		Instances: len(p.site.Instances), Virtuals: len(p.site.Virtuals), Complaints: p.complaints})
+		Instances: len(p.site.Instances), Virtuals: len(p.site.Virtuals), Mistakes: p.mistakes})
 	p.name = t.name
 	l.parts = append(l.parts, p)
 }

@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -62,6 +63,7 @@ type File struct {
 	site       config.Site
 	globals    Globals
 	complaints []string
+	mistakes   []string // of these
 	status     status
 }
 
@@ -96,6 +98,21 @@ func (f *File) ExitStatus() int { return exitStatus[f.status] }
 // of the file: "(FILE: Line N) Unknown keyword 'x'". The wording is keepalived's
 // for the commoner ones.
 func (f *File) Complaints() []string { return f.complaints }
+
+// Mistakes are the complaints about what keepalived does not take as it is written: a
+// word that it does not know, a number that is none. What it takes and remarks upon is
+// not among them.
+func (f *File) Mistakes() []string { return f.mistakes }
+
+// remarks begin complaints about what is taken all the same.
+var remarks = []string{"Warning", "WARNING", "SECURITY VIOLATION", "No script username specified", "No user specified", "Disabling track script",
+	"Truncating auth_pass", "hashed only applies", "Virtual server "}
+
+// remarked tells whether keepalived takes what it says this about.
+func remarked(text string) bool {
+	return slices.ContainsFunc(remarks, func(begin string) bool { return strings.HasPrefix(text, begin) }) ||
+		strings.Contains(text, "has only 1 virtual router(s)")
+}
 
 // Parse reads a file. It does not fail: what it cannot make sense of is among the
 // problems, and the rest is read nevertheless. Problems are sorted by file and
@@ -250,5 +267,8 @@ func (r *reader) judge() {
 			text = fmt.Sprintf("(%s: Line %d) %s", p.File, p.Line, text)
 		}
 		r.f.complaints = append(r.f.complaints, text)
+		if !remarked(p.Text) {
+			r.f.mistakes = append(r.f.mistakes, text)
+		}
 	}
 }
