@@ -22,7 +22,8 @@ import (
 // Host is what the reading of files may ask. The zero value asks nobody: names
 // stay names, and what depends on this host is left open.
 type Host struct {
-	// Node is the host's name, as uname -n prints it.
+	// Node is the host's name, as uname -n prints it. Empty: not known, and the files
+	// are read as any node of theirs reads them.
 	Node string
 	// Online looks names up, with LinkOf and Own for addresses.
 	Online bool

@@ -260,11 +260,7 @@ func (l *loader) heartbeat() {
 	}
 	l.out.Beat = l.beat
 	h := l.opt.Host
-	node := ""
-	if h.Online {
-		node = h.Node
-	}
-	c, problems := heartbeat.Parse(l.beat, heartbeat.Options{Node: node, LinkOf: h.LinkOf, Own: h.Own})
+	c, problems := heartbeat.Parse(l.beat, heartbeat.Options{Node: h.Node, LinkOf: h.LinkOf, Own: h.Own})
 	l.out.Cluster = c
 	l.parts = append(l.parts, part{site: c.Site(), problems: problems})
 	given, wanted := l.given("ldirectord"), c.Ldirectord()
