@@ -142,3 +142,20 @@ func TestHeartbeatWaitsForNames(t *testing.T) {
 		})
 	}
 }
+
+// Files that have become noise are one problem on a reload, and refused.
+func TestNoiseIsRefused(t *testing.T) {
+	const good = "vrrp_instance V {\n\tinterface eth0\n\tvirtual_router_id 7\n\tvirtual_ipaddress {\n\t\t192.0.2.1\n\t}\n}\n"
+	path := filepath.Join(t.TempDir(), "keepalived.conf")
+	if err := os.WriteFile(path, []byte(strings.Replace(good, "interface", "\x00\x02\n}{", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var cmd cobra.Command
+	cmd.SetContext(t.Context())
+	r := &siteRun{runOptions: &runOptions{}, cmd: &cmd, paths: []string{path}, d: &siteDaemon{file: path}}
+	got := r.again()
+	want := path + ": error: this is no text file (line 2 has the byte 0x00); name a configuration"
+	if len(got.problems) != 1 || problemText(got.problems[0]) != want || got.waits {
+		t.Errorf("%v, waits %v", got.problems, got.waits)
+	}
+}

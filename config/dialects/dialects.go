@@ -5,6 +5,7 @@ package dialects
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -54,6 +55,12 @@ type part struct {
 	unlooked []config.Problem
 	// autoReload has ldirectord read the file again when it changes.
 	autoReload bool
+}
+
+// idle tells whether there is nothing in a part that a daemon would do, and nothing
+// wrong that would explain it.
+func (p part) idle() bool {
+	return len(p.site.Virtuals)+len(p.site.Instances)+len(p.unlooked) == 0 && !config.Errors(p.problems)
 }
 
 // outside is a setting that a site has no place for. Those of ldirectord are known
@@ -185,7 +192,7 @@ func readLdirectord(ctx context.Context, t text, h Host) part {
 
 // readKeepalived reads included files too.
 func readKeepalived(_ context.Context, t text, h Host) part {
-	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink, User: h.User}
+	opt := keepalived.Options{Include: readTexts, HasLink: h.HasLink, User: h.User}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
 	p := part{site: f.Site(), problems: problems}
@@ -193,6 +200,17 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: text + ", and is left out"}})
 	}
 	return p
+}
+
+// readTexts reads files that are included, if they are text.
+func readTexts(pattern, from string) ([]keepalived.Text, error) {
+	found, err := keepalived.ReadFiles(pattern, from)
+	for _, f := range found {
+		if p, none := config.NoText(f.Name, f.Text); none {
+			return nil, errors.New(p.String())
+		}
+	}
+	return found, err
 }
 
 // outsideKeepalived are the settings of keepalived's daemon that a file makes.
