@@ -150,6 +150,9 @@ func (d *kaDaemon) hello(f *dialect.File, problems []config.Problem) {
 	d.log.Printf(daemon.Info, "Command line: '%s'", strings.Join(os.Args, "' '"))
 	d.log.Printf(daemon.Info, "Configuration file %s", d.file)
 	d.tell(f, problems)
+	if delay := f.Globals().StartupDelay; delay > 0 && len(f.Site().Instances) > 0 {
+		d.log.Printf(daemon.Info, "Delaying startup for %g seconds", delay.Seconds())
+	}
 }
 
 // tell logs what is wrong with a file: in the peer's words, which people look for,
