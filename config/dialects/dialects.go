@@ -225,6 +225,7 @@ func outsideKeepalived(g keepalived.Globals) []string {
 	}{
 		{"enable_script_security", g.ScriptSecurity},
 		{"dynamic_interfaces", g.DynamicInterfaces},
+		{"umask", g.Umask != keepalived.DefaultUmask},
 		{"lvs_flush", g.FlushAtStart},
 		{"lvs_flush_on_stop", g.FlushAtStop},
 		{"rs_init_notifies", g.InitNotifies},
