@@ -57,7 +57,7 @@ var landlords = map[string]struct {
 	"github.com/moby/ipvs":           {[]string{"lvs/kernel"}, "its types lose attributes; nobody else may depend on them"},
 	"github.com/sirupsen/logrus":     {[]string{"lvs/kernel"}, "there only to silence moby/ipvs"},
 	"github.com/spf13/cobra":         {[]string{"cmd/lvsctl", "man"}, "commands are a front end"},
-	"github.com/fsnotify/fsnotify":   {[]string{"internal/daemon"}, "watching files is how a daemon behaves"},
+	"github.com/fsnotify/fsnotify":   {[]string{"internal/daemon", "internal/netif"}, "watching files is how a daemon behaves; settings of the host are told of as files"},
 	"github.com/mdlayher/arp":        {[]string{"internal/netif"}, "announcing addresses is the host's business"},
 	"github.com/vishvananda/netlink": {[]string{"internal/netif", "internal/lab"}, "addresses and routes are the host's business"},
 }

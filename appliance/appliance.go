@@ -32,7 +32,7 @@ type Options struct {
 	// virtual services, or synchronises connections. nil: such a site is refused.
 	IPVS func() (IPVS, error)
 	// Director is the template of the director of the virtual services: Kernel,
-	// Virtuals and Gate are filled in here. Its Checks are needed with IPVS.
+	// Virtuals and Gates are filled in here. Its Checks are needed with IPVS.
 	Director ldirector.Options
 	// Report gets every event. It must not block for long, and may be called by
 	// several goroutines; nil: nobody listens.
@@ -61,6 +61,7 @@ type Appliance struct {
 	reports *reporter
 	tell    *announcer
 	probes  *prober
+	guard   *guard
 	gate    *gate
 	syncs   *syncs
 
@@ -90,6 +91,7 @@ type Appliance struct {
 	hooks    *hooks
 	tasks    sync.WaitGroup
 	thefts   map[string]*defence
+	ajar     []string       // see openDoors
 	services sync.WaitGroup // those that are being started or stopped
 }
 
@@ -107,6 +109,7 @@ type kept struct {
 	door      *doorkeeper
 	sync      *switcher
 	resources *resources
+	bound     bool      // services follow it: it holds the door
 	sends     string    // what it tracks to have an address to send from
 	routeSaid time.Time // when a stolen route was last told
 }
@@ -130,7 +133,11 @@ func New(o Options) *Appliance {
 	a.probes.heard = a.masterOf
 	a.probes.answer = func(name string, number uint64, holder string) { a.warn(a.speaker.Answer(name, number, holder)) }
 	a.reports.asked = a.probes.asked
-	a.reports.changed = a.probes.changed
+	a.guard = newGuard(o.Host, a.tell, a.reports.say)
+	a.reports.changed = func(name string, t vrrp.Transition) {
+		a.probes.changed(name, t)
+		a.guard.changed(name, t)
+	}
 	a.speaker.Report = a.reports.report
 	a.syncs = newSyncs(func(l Level, text string) { a.say(l, "%s", text) })
 	a.hooks = newHooks(func(l Level, text string) { a.say(l, "%s", text) })
@@ -176,6 +183,7 @@ func (a *Appliance) Run(ctx context.Context, site config.Site) error {
 	}
 	a.scripts.close()
 	a.probes.close()
+	a.guard.close()
 	a.tasks.Wait()
 	a.services.Wait()
 	err = errors.Join(err, a.restoreSysctls(), a.tell.close())
@@ -287,8 +295,8 @@ func (a *Appliance) Set(site config.Site) error {
 // use makes the loop's site this one.
 func (a *Appliance) use(site config.Site) {
 	site, bound := serveLocalnodes(site)
-	if bound {
-		a.say(Info, "virtual services are here only while %s is master: this director is a real server, too (localnode)", strings.Join(site.ServeOn, " or "))
+	if len(bound) > 0 {
+		a.say(Info, "virtual services are here only while %s is master: this director is a real server, too (localnode)", strings.Join(bound, " or "))
 	}
 	a.site = site
 	a.reports.box.put(newConfig{site.Instances, site.Groups}, true)
@@ -313,8 +321,10 @@ func (a *Appliance) plan() {
 	var changed []string
 	unseen := unseenThings{}
 	what := map[string]*addresses{}
+	guards := map[string]guarded{}
 	fresh := map[router]*kept{}
 	opened := map[line]vrrp.Transport{}
+	followed := a.site.Followed()
 	for i := range a.site.Instances {
 		in := &a.site.Instances[i]
 		m, err := a.member(in, &links, virtual, missing)
@@ -328,6 +338,7 @@ func (a *Appliance) plan() {
 		}
 		k := a.keep(in)
 		fresh[routerOf(in)], what[in.Name] = k, k.addresses
+		guards[in.Name] = guarded{k.addresses, in.Interval}
 		opened[line{in.Link, in.IPv6}] = m.Transport
 		if k.use(in) {
 			changed = append(changed, in.Name)
@@ -335,6 +346,7 @@ func (a *Appliance) plan() {
 		if !in.LocalNode {
 			a.warn(k.localnode.leave())
 		}
+		k.bound = slices.Contains(followed, in.Name)
 		m.Holders = k.holders(in, &a.site)
 		members = append(members, m)
 		for _, t := range m.Instance.Track {
@@ -343,9 +355,11 @@ func (a *Appliance) plan() {
 	}
 	a.reports.box.put(unseen, true)
 	a.probes.use(what)
+	a.guard.use(guards)
 	a.leaveGone()
 	a.lookAtLinks(members, &links)
 	a.commit(members, missing)
+	a.closeDoors(members)
 	a.kept, a.opened = fresh, opened
 	for _, name := range changed {
 		a.warn(a.speaker.Retake(name))
@@ -496,7 +510,7 @@ func (k *kept) use(in *config.Instance) bool {
 // holders are what a master holds, in the order in which it is taken.
 func (k *kept) holders(in *config.Instance, site *config.Site) []vrrp.Holder {
 	var all []vrrp.Holder
-	if slices.Contains(site.ServeOn, in.Name) {
+	if k.bound {
 		all = append(all, k.door)
 	}
 	all = append(all, k.addresses)

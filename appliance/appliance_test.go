@@ -14,6 +14,8 @@ import (
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/ldirector"
+	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
 
@@ -397,15 +399,18 @@ func TestCheck(t *testing.T) {
 	if err := Check(config.Site{Instances: []config.Instance{good, apart, peer}}); err != nil {
 		t.Errorf("one virtual_router_id with two groups and a peer: %v", err)
 	}
+	follows := func(name string) []ldirector.Virtual {
+		return []ldirector.Virtual{{Service: lvs.NewService(lvs.Marked(1, lvs.IPv4), "rr"), Gates: []string{name}}}
+	}
 	for want, site := range map[string]config.Site{
-		"":                          {Instances: []config.Instance{good}, ServeOn: []string{"A"}},
+		"":                          {Instances: []config.Instance{good}, Virtuals: follows("A")},
 		"use_vmac is not supported": {Instances: []config.Instance{vmac}},
 		"10.0.0.19 is no multicast": {Instances: []config.Instance{mcast}},
 		"it has no interface":       {Instances: []config.Instance{link}},
 		"no virtual address":        {Instances: []config.Instance{instance("A", 1)}},
 		"two of that name":          {Instances: []config.Instance{good, good}},
 		"the same virtual_router":   {Instances: []config.Instance{good, dup}},
-		"bound to instance C":       {Instances: []config.Instance{good}, ServeOn: []string{"C"}},
+		"bound to instance C":       {Instances: []config.Instance{good}, Virtuals: follows("C")},
 		"sync is bound to":          {Instances: []config.Instance{good}, Sync: []config.Sync{{Instance: "C"}}},
 		"there is no instance C":    {Instances: []config.Instance{good}, Groups: []config.Group{{Group: vrrp.Group{Name: "G", Members: []string{"A", "C"}}}}},
 	} {

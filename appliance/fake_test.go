@@ -30,13 +30,15 @@ type fakeHost struct {
 	answers map[netip.Addr]string // MAC that answers
 	ports   []*fakePort
 	stolen  map[netip.Prefix]bool
+	ears    map[*fakeEar]bool
+	macs    map[string]string // of devices
 
 	managers []netif.Manager
 }
 
 func newFakeHost() *fakeHost {
 	return &fakeHost{
-		start: time.Now(), sysctls: map[string]string{}, stolen: map[netip.Prefix]bool{}, events: make(chan netif.Event, 4096), answers: map[netip.Addr]string{},
+		start: time.Now(), ears: map[*fakeEar]bool{}, macs: map[string]string{}, sysctls: map[string]string{}, stolen: map[netip.Prefix]bool{}, events: make(chan netif.Event, 4096), answers: map[netip.Addr]string{},
 		links: map[string]*Link{"eth0": {Index: 2, Running: true, Ethernet: true, MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}},
 	}
 }
@@ -183,7 +185,7 @@ func (h *fakeHost) Snapshot() (netif.Snapshot, error) {
 	defer h.mu.Unlock()
 	s := netif.Snapshot{Sysctls: map[string]string{}}
 	for name := range h.links {
-		s.Links = append(s.Links, netif.Link{Name: name, Up: true, Loopback: name == "lo"})
+		s.Links = append(s.Links, netif.Link{Name: name, Up: true, Loopback: name == "lo", MAC: h.macs[name]})
 		netiftest.Conf(&s, name)
 	}
 	netiftest.Conf(&s, "all")
@@ -224,6 +226,61 @@ func (w fakeWire) Probe(ctx context.Context, ip netip.Addr, how netif.Probing) (
 }
 
 func (w fakeWire) Close() error { return nil }
+
+func (w fakeWire) Ear() (Ear, error) {
+	e := &fakeEar{w: w, ch: make(chan netif.Claim, 4096)}
+	w.h.mu.Lock()
+	defer w.h.mu.Unlock()
+	w.h.ears[e] = true
+	return e, nil
+}
+
+// fakeEar hears what claim says.
+type fakeEar struct {
+	w   fakeWire
+	ch  chan netif.Claim
+	ips []netip.Addr
+}
+
+func (e *fakeEar) For(ips []netip.Addr) error {
+	e.w.h.mu.Lock()
+	defer e.w.h.mu.Unlock()
+	e.ips = ips
+	return nil
+}
+
+func (e *fakeEar) Hear(ctx context.Context, hear func(netif.Claim)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-e.ch:
+			hear(c)
+		}
+	}
+}
+
+func (e *fakeEar) Close() error {
+	e.w.h.mu.Lock()
+	defer e.w.h.mu.Unlock()
+	delete(e.w.h.ears, e)
+	return nil
+}
+
+// claim has everybody who listens on a device for the address hear a claim, and tells
+// how many do.
+func (h *fakeHost) claim(link string, c netif.Claim) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for e := range h.ears {
+		if e.w.link == link && slices.Contains(e.ips, c.IP) {
+			e.ch <- c
+			n++
+		}
+	}
+	return n
+}
 
 type fakePort struct {
 	h      *fakeHost

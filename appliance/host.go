@@ -39,6 +39,17 @@ type Host interface {
 type Wire interface {
 	Claim(ip netip.Addr, router bool) error
 	Probe(ctx context.Context, ip netip.Addr, how netif.Probing) ([]netif.Answer, error)
+	// Ear hears who else claims addresses.
+	Ear() (Ear, error)
+	Close() error
+}
+
+// Ear hears what others say about addresses.
+type Ear interface {
+	// For names the addresses.
+	For([]netip.Addr) error
+	// Hear hands claims over until the context ends, or the device goes away.
+	Hear(context.Context, func(netif.Claim)) error
 	Close() error
 }
 
@@ -115,7 +126,18 @@ func (h here) Wire(link string) (Wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w, nil
+	return realWire{w}, nil
+}
+
+// realWire is a Wire with its own idea of an Ear.
+type realWire struct{ *netif.Wire }
+
+func (w realWire) Ear() (Ear, error) {
+	e, err := w.Wire.Ear()
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 func (h here) Transport(link string, ipv6 bool) (vrrp.Transport, error) {

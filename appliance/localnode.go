@@ -11,6 +11,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
+	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/realserver"
 )
 
@@ -253,7 +254,7 @@ func checkLocalnode(site *config.Site) error {
 		return nil
 	}
 	together := slices.Clone(local)
-	for _, name := range site.ServeOn {
+	for _, name := range site.Followed() {
 		if !slices.Contains(together, name) {
 			together = append(together, name)
 		}
@@ -270,15 +271,24 @@ func checkLocalnode(site *config.Site) error {
 }
 
 // serveLocalnodes binds the virtual services of a director that is a real server,
-// too, to its being master.
-func serveLocalnodes(site config.Site) (config.Site, bool) {
-	if len(site.ServeOn) > 0 || len(site.Virtuals) == 0 {
-		return site, false
-	}
+// too, to its being master, where they are not bound already. It names the
+// instances, if that has changed anything.
+func serveLocalnodes(site config.Site) (config.Site, []string) {
+	var local []string
 	for _, in := range site.Instances {
 		if in.LocalNode {
-			site.ServeOn = append(site.ServeOn, in.Name)
+			local = append(local, in.Name)
 		}
 	}
-	return site, len(site.ServeOn) > 0
+	free := func(v ldirector.Virtual) bool { return len(v.Gates) == 0 }
+	if len(local) == 0 || !slices.ContainsFunc(site.Virtuals, free) {
+		return site, nil
+	}
+	site.Virtuals = slices.Clone(site.Virtuals)
+	for i := range site.Virtuals {
+		if free(site.Virtuals[i]) {
+			site.Virtuals[i].Gates = local
+		}
+	}
+	return site, local
 }

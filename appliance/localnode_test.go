@@ -147,8 +147,12 @@ func TestLocalnodeServices(t *testing.T) {
 	if err := Check(site); err != nil {
 		t.Error(err)
 	}
-	if bound, did := serveLocalnodes(site); !did || !slices.Equal(bound.ServeOn, []string{"A"}) {
-		t.Errorf("bound to %v", bound.ServeOn)
+	bound, names := serveLocalnodes(site)
+	if !slices.Equal(names, []string{"A"}) || !slices.Equal(bound.Virtuals[0].Gates, names) || len(virtuals[0].Gates) > 0 {
+		t.Errorf("bound to %v: %v", names, bound.Virtuals)
+	}
+	if _, again := serveLocalnodes(bound); len(again) > 0 {
+		t.Errorf("bound once more, to %v", again)
 	}
 	b.LocalNode = true
 	two := config.Site{Instances: []config.Instance{a, b}, Virtuals: virtuals}

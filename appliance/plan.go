@@ -41,7 +41,7 @@ func Check(site config.Site) error {
 		names[in.Name], routers[key] = true, in.Name
 	}
 	errs = append(errs, checkGroups(site.Groups, names), checkLocalnode(&site))
-	for _, name := range site.ServeOn {
+	for _, name := range site.Followed() {
 		if !names[name] {
 			errs = append(errs, fmt.Errorf("virtual services are bound to instance %s, which is not there", name))
 		}

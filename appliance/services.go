@@ -7,6 +7,7 @@ import (
 
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/vrrp"
 )
 
 // useServices brings the virtual services and the sync daemons in line with the
@@ -15,7 +16,7 @@ func (a *Appliance) useServices() {
 	if a.ipvs == nil && a.needsIPVS() {
 		a.openIPVS()
 	}
-	a.gate.use(len(a.site.ServeOn) == 0)
+	a.gate.begin()
 	if a.ipvs == nil {
 		return
 	}
@@ -23,6 +24,7 @@ func (a *Appliance) useServices() {
 	if (a.site.Timeouts != lvs.Timeouts{}) {
 		a.warn(a.ipvs.SetTimeouts(a.site.Timeouts))
 	}
+	a.openDoors()
 	switch {
 	case a.director != nil:
 		farewell := a.hooks.use(a.site.Virtuals)
@@ -79,7 +81,7 @@ func (a *Appliance) lookForIPVS() {
 
 func (a *Appliance) startDirector() {
 	o := a.o.Director
-	o.Kernel, o.Virtuals, o.Gate = a.ipvs, a.virtuals(), a.gate.out
+	o.Kernel, o.Virtuals, o.Gates = a.ipvs, a.virtuals(), a.gate.out
 	tell := o.Report
 	o.Report = func(e ldirector.Event) {
 		a.hooks.hear(e)
@@ -95,17 +97,59 @@ func (a *Appliance) startDirector() {
 		}
 	})
 	d := a.director
-	a.gate.settles(func(ctx context.Context) { opened(ctx, d) })
+	a.gate.settles(func(ctx context.Context, instance string) { opened(ctx, d, instance) })
 }
 
-// opened returns when the director's table is in the kernel. One question is not
-// enough: the director may take it before the order to open.
-func opened(ctx context.Context, d *ldirector.Director) {
+// opened returns when the services that follow an instance are in the kernel. One
+// question is not enough: the director may take it before the order to open.
+func opened(ctx context.Context, d *ldirector.Director, instance string) {
 	for ctx.Err() == nil {
-		if s, err := d.Snapshot(ctx); err != nil || s.Open {
+		if open, err := d.Open(ctx, instance); err != nil || open {
 			return
 		}
 	}
+}
+
+// openDoors opens the gates of masters that have not held the door so far: services
+// that begin to follow them with a reload are to stay in the kernel. The director
+// hears of it before it hears of the services.
+func (a *Appliance) openDoors() {
+	followed := a.site.Followed()
+	var fresh []string
+	for r, k := range a.kept {
+		if !k.bound && slices.Contains(followed, r.name) {
+			fresh = append(fresh, r.name)
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	live, err := a.speaker.Status()
+	if err != nil {
+		return // we are being stopped
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, tablePatience)
+	defer cancel()
+	for _, m := range live {
+		if m.State != vrrp.Master || !slices.Contains(fresh, m.Name) {
+			continue
+		}
+		a.ajar = append(a.ajar, m.Name)
+		if settle := a.gate.set(m.Name, true); settle != nil {
+			settle(ctx, m.Name)
+		}
+	}
+}
+
+// closeDoors takes back what was opened for an instance that came to nothing: it has
+// no door that would do so.
+func (a *Appliance) closeDoors(members []vrrp.Member) {
+	for _, name := range a.ajar {
+		if !slices.ContainsFunc(members, func(m vrrp.Member) bool { return m.Instance.Name == name }) {
+			a.gate.set(name, false)
+		}
+	}
+	a.ajar = nil
 }
 
 // virtuals are those of the site; what is to stay behind at the end is not cleaned

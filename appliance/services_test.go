@@ -43,14 +43,15 @@ func TestTheDoorIsOpenOnceTheServicesAreThere(t *testing.T) {
 			Service: lvs.NewService(lvs.At(lvs.TCP, at("10.0.0.100:80")), "rr"),
 			Members: []ldirector.Member{{Name: "10.0.0.1:80", Destination: lvs.Destination{Addr: at("10.0.0.1:80"), Method: lvs.Gate, Weight: 1}}},
 			Policy:  ldirector.Policy{CleanStop: true},
+			Gates:   []string{"VI_1"},
 		}
 		kernel, g := lvstest.New(), newGate()
-		d := ldirector.New(ldirector.Options{Kernel: slowKernel{kernel}, Checks: noChecks{}, Virtuals: []ldirector.Virtual{web}, Gate: g.out})
+		d := ldirector.New(ldirector.Options{Kernel: slowKernel{kernel}, Checks: noChecks{}, Virtuals: []ldirector.Virtual{web}, Gates: g.out})
 		ctx, end := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(ctx) }()
-		g.use(false)
-		g.settles(func(ctx context.Context) { opened(ctx, d) })
+		g.begin()
+		g.settles(func(ctx context.Context, instance string) { opened(ctx, d, instance) })
 		door := &doorkeeper{g, "VI_1"}
 		for range 40 { // one question alone comes too early every second time
 			go func() { _, _ = d.Snapshot(ctx) }()

@@ -165,7 +165,7 @@ func (a *Appliance) Status() ([]InstanceStatus, error) {
 	for i := range site.Instances {
 		in := &site.Instances[i]
 		s := describe(in, &site)
-		s.Duplicates = a.probes.duplicates(in.Name)
+		s.Duplicates = withHeard(a.probes.duplicates(in.Name), a.guard.heard(in.Name))
 		if src := sources[in.Name]; src.IsValid() {
 			s.Source = src.String()
 		}
@@ -184,6 +184,26 @@ func (a *Appliance) Status() ([]InstanceStatus, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// withHeard adds what was heard to what was found by asking.
+func withHeard(asked, heard []Duplicate) []Duplicate {
+	out := slices.Clone(asked)
+	for _, h := range heard {
+		at := slices.IndexFunc(out, func(d Duplicate) bool { return d.Address == h.Address && d.Link == h.Link })
+		if at < 0 {
+			out = append(out, h)
+			continue
+		}
+		d := &out[at]
+		d.When = h.When
+		for _, mac := range h.MACs {
+			if !slices.Contains(d.MACs, mac) {
+				d.MACs = append(slices.Clip(d.MACs), mac)
+			}
+		}
+	}
+	return out
 }
 
 // describe is what is configured.

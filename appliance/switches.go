@@ -13,33 +13,38 @@ import (
 	"github.com/lvsctl/lvsctl/lvs"
 )
 
-// gate opens the director while one of some instances is master here.
+// gate tells the director which instances are master here. Each is a gate of the
+// virtual services that follow it.
 type gate struct {
 	mu      sync.Mutex
 	masters map[string]bool
-	always  bool
-	told    *bool
-	out     chan bool                 // what the director reads; the latest is kept
-	settle  func(ctx context.Context) // returns when the director has done as it was told
+	begun   bool
+	out     chan []string                              // what the director reads; the latest is kept
+	settle  func(ctx context.Context, instance string) // returns when the director has opened that one
 }
 
 func newGate() *gate {
-	return &gate{masters: map[string]bool{}, out: make(chan bool, 1)}
+	return &gate{masters: map[string]bool{}, out: make(chan []string, 1)}
 }
 
-// use says whether the virtual services are bound to instances at all.
-func (g *gate) use(always bool) {
+// begin has the director begin: services that follow nobody need not wait for a
+// master.
+func (g *gate) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.always = always
-	g.tell()
+	if !g.begun {
+		g.tell()
+	}
 }
 
 // set says whether an instance is master. What it returns waits for the director;
 // nil when there is nothing to wait for.
-func (g *gate) set(instance string, master bool) func(context.Context) {
+func (g *gate) set(instance string, master bool) func(context.Context, string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.masters[instance] == master {
+		return g.settle
+	}
 	if master {
 		g.masters[instance] = true
 	} else {
@@ -50,26 +55,22 @@ func (g *gate) set(instance string, master bool) func(context.Context) {
 }
 
 // settles names what returns when the director has done as it was told.
-func (g *gate) settles(f func(context.Context)) {
+func (g *gate) settles(f func(context.Context, string)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.settle = f
 }
 
 func (g *gate) tell() {
-	open := g.always || len(g.masters) > 0
-	if g.told != nil && *g.told == open {
-		return
-	}
-	g.told = &open
+	g.begun = true
 	select {
 	case <-g.out:
 	default:
 	}
-	g.out <- open
+	g.out <- slices.Sorted(maps.Keys(g.masters))
 }
 
-// doorkeeper is the gate as one instance holds it. It comes before the addresses:
+// doorkeeper is its gate as one instance holds it. It comes before the addresses:
 // a client that finds the address without the service would be refused.
 type doorkeeper struct {
 	gate     *gate
@@ -87,7 +88,7 @@ func (d *doorkeeper) Take(ctx context.Context) error {
 	if settle != nil {
 		ctx, cancel := context.WithTimeout(ctx, tablePatience)
 		defer cancel()
-		settle(ctx)
+		settle(ctx, d.instance)
 	}
 	return nil
 }

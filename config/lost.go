@@ -305,14 +305,29 @@ func (l *losses) site(want, got Site) {
 	if want.Timeouts != (lvs.Timeouts{}) && want.Timeouts != got.Timeouts {
 		l.say(ldirector.Source{}, "the timeouts of connections are lost")
 	}
-	if len(want.ServeOn) > 0 && !slices.Equal(want.ServeOn, got.ServeOn) {
+	l.gates(want, got)
+}
+
+// gates says once of all services that follow the same instances that they do no
+// more.
+func (l *losses) gates(want, got Site) {
+	lost := map[string]bool{}
+	for _, v := range want.Virtuals {
+		names := strings.Join(v.Gates, " or ")
+		kept := func(o ldirector.Virtual) bool {
+			return o.Service.Key == v.Service.Key && slices.Equal(o.Gates, v.Gates)
+		}
+		if names == "" || lost[names] || slices.ContainsFunc(got.Virtuals, kept) {
+			continue
+		}
+		lost[names] = true
 		at := ldirector.Source{}
 		for _, in := range want.Instances {
-			if in.Name == want.ServeOn[0] {
+			if in.Name == v.Gates[0] {
 				at = in.Origin
 			}
 		}
-		l.say(at, "that services are there only where %s is master is lost", strings.Join(want.ServeOn, " or "))
+		l.say(at, "that services are there only where %s is master is lost", names)
 	}
 }
 

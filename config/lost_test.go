@@ -26,7 +26,7 @@ func fullSite(probe check.Probe) Site {
 	return Site{
 		RouterID: "lb1",
 		Virtuals: []ldirector.Virtual{{
-			Service: s, Name: "dns", Comment: "names", MonitorFile: "/m",
+			Service: s, Gates: []string{"VI"}, Name: "dns", Comment: "names", MonitorFile: "/m",
 			Members: []ldirector.Member{{
 				Destination: lvs.Destination{Addr: at("10.0.0.2:53"), Method: lvs.Tunnel, Weight: 3, Upper: 9, Lower: 4, Tunnel: lvs.TunnelInfo{Type: lvs.GUE, Port: 6080, Flags: lvs.TunnelCsum}},
 				Name:        "10.0.0.2:53", Host: "ns1", NotifyUp: serviceCommand("u"), NotifyDown: serviceCommand("d"),
@@ -37,7 +37,6 @@ func fullSite(probe check.Probe) Site {
 			Hooks:    ldirector.Hooks{Fallback: "/f", QuorumUp: serviceCommand("u"), QuorumDown: serviceCommand("d")},
 			Alert:    ldirector.Alert{To: []string{"root"}, From: "lb1", Repeat: time.Hour, Status: []string{"all"}, SMTP: "mail"},
 		}},
-		ServeOn:  []string{"VI"},
 		Timeouts: lvs.Timeouts{TCP: 900, TCPFin: 120, UDP: 300},
 		Sync:     []Sync{{Daemon: lvs.Daemon{Role: lvs.Backup, Interface: "eth0", SyncID: 7, MaxLen: 1400, Group: addr("224.0.0.9"), Port: 8849, TTL: 2}, Instance: "VI"}},
 		Instances: []Instance{{

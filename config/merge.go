@@ -38,11 +38,6 @@ func (m *merger) add(p Site) {
 	for _, v := range p.Virtuals {
 		m.virtual(v)
 	}
-	for _, name := range p.ServeOn {
-		if !slices.Contains(s.ServeOn, name) {
-			s.ServeOn = append(s.ServeOn, name)
-		}
-	}
 	s.Sync = append(s.Sync, p.Sync...)
 	s.Instances = named(m, "instance", s.Instances, p.Instances, func(i Instance) (string, ldirector.Source) { return i.Name, i.Origin })
 	s.Groups = named(m, "sync group", s.Groups, p.Groups, func(g Group) (string, ldirector.Source) { return g.Name, g.Source })
@@ -80,9 +75,31 @@ func (m *merger) virtual(v ldirector.Virtual) {
 		m.wrong(v.Source, "%v: %s; the other place is %s", v.Service.Key, text, Place(was.Source))
 		return
 	}
+	gates := m.gates(*was, v)
 	if !checked(*was) && checked(v) {
 		*was = v
 	}
+	was.Gates = gates
+}
+
+// gates are those of one service that two places have: it is wanted wherever one of
+// them wants it.
+func (m *merger) gates(was, is ldirector.Virtual) []string {
+	if len(was.Gates) > 0 && len(is.Gates) > 0 {
+		both := slices.Concat(was.Gates, is.Gates)
+		slices.Sort(both)
+		return slices.Compact(both)
+	}
+	bound, free := was, is
+	if len(bound.Gates) == 0 {
+		bound, free = is, was
+	}
+	if len(bound.Gates) > 0 {
+		m.problems = append(m.problems, Problem{File: bound.Source.File, Line: bound.Source.Line, Severity: Warning,
+			Text: fmt.Sprintf("%v: it does not follow %s: %s has it, too, and follows nobody", is.Service.Key, strings.Join(bound.Gates, " or "), Place(free.Source)),
+			Hint: "say it in one of the two"})
+	}
+	return nil
 }
 
 func checked(v ldirector.Virtual) bool {

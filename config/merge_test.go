@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +13,9 @@ import (
 	"github.com/lvsctl/lvsctl/config/keepalived"
 	"github.com/lvsctl/lvsctl/config/ldirectord"
 	"github.com/lvsctl/lvsctl/config/rules"
+	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
+	"github.com/lvsctl/lvsctl/vrrp"
 )
 
 func fromRules(t *testing.T, name, text string) config.Site {
@@ -99,6 +103,69 @@ func TestMergeContradicts(t *testing.T) {
 	}
 }
 
+// TestMergeFollows: a service that two files have is wanted wherever one of them
+// wants it.
+func TestMergeFollows(t *testing.T) {
+	const said = "a:1: TCP 10.0.0.1:80: it does not follow n1 or n2: b:1 has it, too, and follows nobody; say it in one of the two\n"
+	for _, tt := range []struct {
+		a, b           []string
+		want, problems string
+	}{
+		{nil, nil, "[]", ""},
+		{[]string{"n1"}, []string{"n1"}, "[n1]", ""},
+		{[]string{"n2"}, []string{"n1"}, "[n1 n2]", ""},
+		{[]string{"n1", "n2"}, nil, "[]", said},
+	} {
+		a, b := fromLdirectord("a", cf), fromRules(t, "b", table)
+		a.Virtuals[0].Gates, b.Virtuals[0].Gates = tt.a, tt.b
+		for _, order := range [][]config.Site{{a, b}, {b, a}} {
+			s, problems := config.Merge(order...)
+			if got := fmt.Sprint(s.Virtuals[0].Gates); got != tt.want || texts(problems) != tt.problems || config.Errors(problems) {
+				t.Errorf("%v and %v: %s, %s", tt.a, tt.b, got, texts(problems))
+			}
+		}
+	}
+}
+
+// TestOnMasters: a service is where its address is.
+func TestOnMasters(t *testing.T) {
+	at := func(addr string, gates ...string) ldirector.Virtual {
+		return ldirector.Virtual{Service: lvs.NewService(lvs.At(lvs.TCP, netip.MustParseAddrPort(addr)), "rr"), Gates: gates}
+	}
+	in := func(name string, addrs ...string) config.Instance {
+		i := config.Instance{Instance: vrrp.Instance{Name: name}}
+		for _, a := range addrs {
+			i.Addresses = append(i.Addresses, config.Address{Prefix: netip.MustParsePrefix(a)})
+		}
+		return i
+	}
+	site := config.Site{
+		Instances: []config.Instance{in("A", "10.0.0.1/24", "10.0.0.9/32"), in("B", "10.0.0.2/24", "fd00::2/64", "10.0.0.9/24")},
+		Virtuals: []ldirector.Virtual{at("10.0.0.1:80"), at("10.0.0.2:80"), at("[fd00::2]:80"), at("10.0.0.9:80"), at("10.0.0.3:80"),
+			{Service: lvs.NewService(lvs.Marked(7, lvs.IPv4), "rr")}, at("10.0.0.1:81", "B")},
+	}
+	follows := func(s config.Site) string {
+		var all []string
+		for _, v := range s.Virtuals {
+			all = append(all, strings.Join(v.Gates, "+"))
+		}
+		return strings.Join(all, " ")
+	}
+	if got, want := follows(site.OnMasters()), "A B B A+B A+B A+B B"; got != want {
+		t.Errorf("follow %s, want %s", got, want)
+	}
+	masters := site.OnMasters()
+	if got := fmt.Sprint(masters.Followed()); got != "[A B]" {
+		t.Errorf("followed: %s", got)
+	}
+	if got := follows(masters.Everywhere()); got != "      " {
+		t.Errorf("everywhere: %q", got)
+	}
+	if got := follows(site); got != "      B" {
+		t.Errorf("the site itself has changed: %q", got)
+	}
+}
+
 // TestTable: with all servers well each is in with its weight, and the fallback
 // is not.
 func TestTable(t *testing.T) {
@@ -136,10 +203,13 @@ k:19: TCP 10.0.0.1:80: the check's fall 2 is lost, it becomes 1 (2 servers)
 	c, _ := heartbeat.Parse(heartbeat.Files{HaCf: heartbeat.File{Name: "ha.cf", Text: []byte("node a b\nbcast eth0\nwarntime 7\n")},
 		Haresources: heartbeat.File{Name: "haresources", Text: []byte("a 10.0.0.1/24/eth0 ldirectord httpd vsftpd\n")}}, heartbeat.Options{})
 	var b strings.Builder
-	if err := keepalived.Write(&b, c.Site()); err != nil {
+	bound := c.Site()
+	bound.Virtuals = fromLdirectord("l", cf).Virtuals
+	bound.Virtuals[0].Gates = []string{"a"}
+	if err := keepalived.Write(&b, bound); err != nil {
 		t.Fatal(err)
 	}
-	got = texts(config.Lost(c.Site(), fromKeepalived("k", b.String())))
+	got = texts(slices.DeleteFunc(config.Lost(bound, fromKeepalived("k", b.String())), func(p config.Problem) bool { return p.File == "l" }))
 	expected = `haresources:1: instance a: warn after 7s is lost
 haresources:1: instance a: resources httpd, vsftpd is lost
 haresources:1: that services are there only where a is master is lost

@@ -16,10 +16,9 @@ type Site struct {
 	// RouterID is what the host calls itself in logs and mail; never on the wire.
 	RouterID string
 
+	// Virtuals follow instances: their Gates are the names of those of which one has
+	// to be master here.
 	Virtuals []ldirector.Virtual
-	// ServeOn names the instances of which one has to be master here for the
-	// virtual services to be in the kernel; empty: they always are.
-	ServeOn  []string
 	Timeouts lvs.Timeouts
 	Sync     []Sync
 

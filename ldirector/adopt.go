@@ -49,7 +49,8 @@ func (p *Plan) Adopt(old *Plan, have lvs.Table, now time.Time) []Event {
 
 // inherit takes what belongs to the plan as a whole, and the checks.
 func (p *Plan) inherit(old *Plan) {
-	p.closed, p.files, p.version, p.next = old.closed, old.files, old.version+1, old.next
+	p.files, p.version, p.next = old.files, old.version+1, old.next
+	p.gate(old.gates)
 	for k := range old.leaving {
 		if p.byKey[k] == nil {
 			p.leaving[k] = true
@@ -89,7 +90,9 @@ func (v *virtual) adopt(old *virtual, entry lvs.Entry) {
 		v.adoptFallback(entry)
 		return
 	}
-	v.adoptHands(old)
+	if !v.closed { // what is not in the kernel was not changed there
+		v.adoptHands(old)
+	}
 	v.serving = old.serving
 	if sum, pending := v.strength(); sum == 0 && pending && v.serving == enough {
 		v.serving = undecided // all servers are new: wait for the first of them

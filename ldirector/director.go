@@ -35,9 +35,10 @@ type Options struct {
 	Report func(Event)
 	// Save gets what has to be kept whenever that changes; it must not block.
 	Save func(Saved)
-	// Gate says whether this director is the one to serve. nil: always. Until
-	// it has said so for the first time the kernel is not touched.
-	Gate <-chan bool
+	// Gates tells which gates are open here, by name, each word in place of the one
+	// before: this director serves what follows one of them, and what follows none
+	// at all. nil: all are open. Until the first word the kernel is not touched.
+	Gates <-chan []string
 	// Look is the most time between two looks at the kernel's table, 0 = 2 s; with
 	// something else to do after three quarters of it, that is the time. A table
 	// that takes long to read is read more rarely, so that looking costs no more
@@ -82,7 +83,7 @@ func (d *Director) Run(ctx context.Context) error {
 	l := newLoop(d.opt)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	results, gate := d.opt.Checks.Results(), d.opt.Gate
+	results, gates := d.opt.Checks.Results(), d.opt.Gates
 	for {
 		now := time.Now()
 		l.turn(now)
@@ -92,12 +93,12 @@ func (d *Director) Run(ctx context.Context) error {
 			return l.stop(time.Now())
 		case command := <-d.commands:
 			command(l)
-		case open, ok := <-gate:
+		case open, ok := <-gates:
 			if !ok {
-				gate = nil // its last word holds
+				gates = nil // their last word holds
 				break
 			}
-			l.setGate(open, time.Now())
+			l.setGates(open, time.Now())
 		case r, ok := <-results:
 			if !ok {
 				results = nil
@@ -162,6 +163,14 @@ func (d *Director) change(ctx context.Context, f func(*Plan, time.Time) ([]Event
 		l.turn(now)
 	})
 	return errors.Join(err, refused)
+}
+
+// Open tells whether a gate is open. What follows it is in the kernel then, as far
+// as the kernel takes it.
+func (d *Director) Open(ctx context.Context, gate string) (bool, error) {
+	open := false
+	err := d.do(ctx, func(l *loop) { open = !l.mute && l.plan.opens([]string{gate}) })
+	return open, err
 }
 
 // Snapshot tells everything, with the kernel's table as it is now if it can be

@@ -446,25 +446,27 @@ func TestAnotherClearsTheTable(t *testing.T) {
 
 func TestTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan bool)
+		gates := make(chan []string)
+		vs := ab()
+		vs[0].Gates = []string{"VI_1"}
 		k := newMoody(held(dst("a", 1))[0])
-		s := direct(t, k, Options{Virtuals: ab(), Gate: gate})
+		s := direct(t, k, Options{Virtuals: vs, Gates: gates})
 		s.results(up("a"), up("b"))
 		s.wait(time.Minute)
 		s.table("100:80: a=1") // nobody has said whose turn it is
 		s.said()
-		gate <- false
+		gates <- nil
 		synctest.Wait()
 		s.table("")
 		s.results(down("b"))
 		s.wait(time.Minute)
 		s.table("")
-		gate <- true
+		gates <- []string{"VI_1"}
 		synctest.Wait()
 		s.table("100:80: a=1")
-		gate <- true
+		gates <- []string{"VI_1"}
 		synctest.Wait()
-		close(gate)
+		close(gates)
 		s.results(up("b"))
 		s.table("100:80: a=1 b=3")
 		s.expect(

@@ -108,6 +108,9 @@ type Event struct {
 	// Service and Server are what it is about, as addresses; empty if nothing.
 	Service string `json:"service,omitempty"`
 	Server  string `json:"server,omitempty"`
+	// Follows are the gates of the services that a GateOpened or GateClosed is about,
+	// where not all services follow the same.
+	Follows []string `json:"follows,omitempty"`
 	// Mail says that Virtual.Alert wants to be told, if it wants to be told at all.
 	Mail bool `json:"-"`
 	// Virtual and Member are the configuration of what it is about, to be read

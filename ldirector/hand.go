@@ -42,14 +42,14 @@ type hand struct {
 // said. The events tell which.
 func (p *Plan) Notice(left, truth lvs.Table, repair Repair, now time.Time) []Event {
 	p.forgetLeft(truth)
-	if p.closed {
-		return nil
-	}
 	if lost := p.lost(left, truth); lost > 1 && repair != RepairNothing {
 		return p.cleared(lost, now)
 	}
 	var events []Event
 	for _, v := range p.virtuals {
+		if v.closed {
+			continue
+		}
 		i, had := left.Find(v.Service.Key)
 		j, has := truth.Find(v.Service.Key)
 		switch {
@@ -72,7 +72,7 @@ func (p *Plan) Notice(left, truth lvs.Table, repair Repair, now time.Time) []Eve
 func (p *Plan) lost(left, truth lvs.Table) int {
 	n := 0
 	for _, e := range left {
-		if p.byKey[e.Key] == nil {
+		if v := p.byKey[e.Key]; v == nil || v.closed {
 			continue
 		}
 		if _, has := truth.Find(e.Key); has {

@@ -29,6 +29,7 @@ type world struct {
 	drained map[string]bool         // "service server"
 	excused []string
 	known   map[string]bool // "service server" that were up before the last reload
+	open    []string        // gates
 	log     []string
 }
 
@@ -41,6 +42,7 @@ func newWorld(seed uint64, repair Repair) *world {
 	w.have, _ = w.k.Read()
 	w.config = w.randomConfig()
 	w.p = NewPlan(w.config)
+	w.p.SetGates(nil)
 	w.p.Adopt(nil, w.have, now0)
 	w.set(w.p.Specs())
 	w.converge()
@@ -70,6 +72,7 @@ func (w *world) randomConfig() []Virtual {
 		if w.r.IntN(2) == 0 {
 			withFallback(&v)
 		}
+		v.Gates = pickOne(w.r, nil, []string{"x"}, []string{"y"}, []string{"x", "y"})
 		vs = append(vs, v)
 	}
 	return vs
@@ -92,7 +95,7 @@ func (w *world) set(specs []check.Spec) {
 func (w *world) step() {
 	w.log = append(w.log, "")
 	say := func(format string, args ...any) { w.log[len(w.log)-1] = fmt.Sprintf(format, args...) }
-	switch w.r.IntN(12) {
+	switch w.r.IntN(13) {
 	case 0:
 		say("reload")
 		w.reload()
@@ -122,6 +125,10 @@ func (w *world) step() {
 		truth, _ := w.k.Read()
 		w.p.Notice(w.have, truth, w.repair, now0)
 		w.have = truth
+	case 7:
+		w.open = pickOne(w.r, nil, []string{"x"}, []string{"y"}, []string{"x", "y"})
+		say("open %v", w.open)
+		w.p.SetGates(w.open)
 	default:
 		say("result %v", w.result())
 	}
@@ -174,6 +181,11 @@ func (w *world) inKernel(v Virtual, m Member) (lvs.Destination, bool) {
 		return lvs.Destination{}, false
 	}
 	return find(w.have[i].Destinations, m.Destination.Addr)
+}
+
+// here tells whether a service is to be in this director's kernel.
+func (w *world) here(v Virtual) bool {
+	return len(v.Gates) == 0 || slices.ContainsFunc(v.Gates, func(name string) bool { return slices.Contains(w.open, name) })
 }
 
 // up is what a person would say of a server.
@@ -278,9 +290,12 @@ func TestTheTableIsWhatAPersonWouldWant(t *testing.T) {
 	forWorlds(t, RepairAll, func(t *testing.T, w *world) {
 		for _, v := range w.config {
 			i, ok := w.have.Find(v.Service.Key)
-			if !ok {
-				t.Errorf("%v is missing", v.Service.Key)
+			if ok != w.here(v) {
+				t.Errorf("%v of %v is there: %v, with %v open", v.Service.Key, v.Gates, ok, w.open)
 				return
+			}
+			if !ok {
+				continue
 			}
 			want := w.expected(v)
 			for _, d := range w.have[i].Destinations {

@@ -16,7 +16,8 @@ type loop struct {
 	opt   Options
 	plan  *Plan
 	phase Phase
-	mute  bool // the gate has not said a word yet
+	mute  bool            // no word of the gates has come yet
+	said  map[string]bool // whether we serve, as it was last said, by the gates that services follow
 
 	have     lvs.Table // as we left it, or as we last saw it
 	state    lvs.State // the sighting, when the kernel counts
@@ -52,7 +53,7 @@ const (
 const batch = 512
 
 func newLoop(o Options) *loop {
-	l := &loop{opt: o, phase: Starting, mute: o.Gate != nil, refusals: make(map[lvs.Change]refusal)}
+	l := &loop{opt: o, phase: Starting, mute: o.Gates != nil, refusals: make(map[lvs.Change]refusal)}
 	l.plan = NewPlan(o.Virtuals)
 	return l
 }
@@ -115,16 +116,34 @@ func (l *loop) observe(r check.Result, more <-chan check.Result) {
 	}
 }
 
-func (l *loop) setGate(open bool, now time.Time) {
-	was := !l.plan.closed && !l.mute
-	l.plan.SetGate(open)
-	switch {
-	case open && !was:
-		l.say(GateOpened, now, "This director serves")
-	case !open && (was || l.mute):
-		l.say(GateClosed, now, "Another director serves: the services leave this one")
-	}
+func (l *loop) setGates(open []string, now time.Time) {
+	l.plan.SetGates(open)
 	l.mute = false
+	l.sayGates(now)
+}
+
+// sayGates says who serves, where that is news. As long as all services are served
+// by one director it need not say which are meant.
+func (l *loop) sayGates(now time.Time) {
+	if l.mute || l.opt.Gates == nil {
+		return
+	}
+	all := l.plan.sides()
+	said := make(map[string]bool, len(all))
+	for _, s := range all {
+		was, known := l.said[s.name()]
+		if !known && len(all) == 1 && len(l.said) == 1 { // by another name the same as before
+			for _, was = range l.said {
+				known = true
+			}
+		}
+		said[s.name()] = s.open
+		if known && was == s.open || len(all) > 1 && len(s.gates) == 0 {
+			continue // no news, or what is served always
+		}
+		l.report(s.event(now, len(all) > 1))
+	}
+	l.said = said
 }
 
 // look reads the kernel's table and lets the plan judge what others changed.
@@ -348,7 +367,8 @@ func (l *loop) load(vs []Virtual, now time.Time) error {
 	next := NewPlan(vs)
 	if l.looked.IsZero() {
 		// Nothing has been adopted yet: the table will be, by this plan.
-		next.files, next.closed = l.plan.files, l.plan.closed
+		next.files = l.plan.files
+		next.gate(l.plan.gates)
 		l.plan = next
 	} else {
 		l.phase = Reloading
@@ -358,6 +378,7 @@ func (l *loop) load(vs []Virtual, now time.Time) error {
 		l.say(Loaded, now, "Configuration loaded: %d virtual servers", len(next.virtuals))
 		l.report(events...)
 	}
+	l.sayGates(now)
 	l.turn(now)
 	return l.complaints()
 }
@@ -388,7 +409,7 @@ func (l *loop) snapshot(now time.Time) Snapshot {
 		l.look(now)
 		l.converge(now)
 	}
-	s := Snapshot{When: now, Phase: l.phase, Open: !l.mute && !l.plan.closed, Looked: l.looked}
+	s := Snapshot{When: now, Phase: l.phase, Open: !l.mute && l.plan.serves(), Looked: l.looked}
 	if l.lost != nil {
 		s.KernelError = l.lost.Error()
 	}
@@ -397,6 +418,9 @@ func (l *loop) snapshot(now time.Time) Snapshot {
 	}
 	slices.Sort(s.Refused)
 	s.Virtuals = l.plan.status(l.sighting(), l.counted, l.opt.Checks.History)
+	for i := range s.Virtuals {
+		s.Virtuals[i].Open = s.Virtuals[i].Open && !l.mute
+	}
 	l.blame(s.Virtuals)
 	return s
 }

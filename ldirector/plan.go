@@ -23,10 +23,10 @@ type Plan struct {
 	checks   map[string]*checkup
 	leaving  map[lvs.Key]bool // services to be removed: ours before, configured no longer
 	files    Maintenance
-	closed   bool
-	version  uint64    // of what Table would say; grows with every possible change
-	next     time.Time // the soonest deadline, zero for none
-	unsaved  bool      // what Save says has changed
+	gates    map[string]bool // those that are open; nil: all are
+	version  uint64          // of what Table would say; grows with every possible change
+	next     time.Time       // the soonest deadline, zero for none
+	unsaved  bool            // what Save says has changed
 }
 
 // virtual is a service with what we know of it.
@@ -39,6 +39,7 @@ type virtual struct {
 	hand    map[netip.AddrPort]hand
 	service lvs.Service // what we want, or what somebody made of it
 	missing bool        // somebody removed the service, and it stays so
+	closed  bool        // another director serves it
 	want    []lvs.Destination
 }
 
@@ -232,12 +233,9 @@ func (p *Plan) Owns(k lvs.Key) bool { return p.byKey[k] != nil || p.leaving[k] }
 
 // Table is the table to have now.
 func (p *Plan) Table() lvs.Table {
-	if p.closed {
-		return nil
-	}
 	t := make(lvs.Table, 0, len(p.virtuals))
 	for _, v := range p.virtuals {
-		if !v.missing {
+		if !v.missing && !v.closed {
 			t = append(t, lvs.Entry{Service: v.service, Destinations: v.want})
 		}
 	}
@@ -252,20 +250,6 @@ func (p *Plan) Remains(have lvs.Table) lvs.Table {
 		v := p.byKey[e.Key]
 		return v != nil && v.Policy.CleanStop || p.leaving[e.Key]
 	})
-}
-
-// SetGate closes or opens the plan as a whole. While it is closed the table of
-// our services is empty; what the checks say is still taken in, so that the
-// table is complete the moment the gate opens.
-func (p *Plan) SetGate(open bool) {
-	if p.closed != open {
-		return
-	}
-	p.closed = !open
-	p.version++
-	for _, v := range p.virtuals {
-		v.forgetHands()
-	}
 }
 
 // Pending tells whether some server has never been asked: a start or a reload

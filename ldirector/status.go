@@ -13,7 +13,7 @@ import (
 type Snapshot struct {
 	When  time.Time `json:"when"`
 	Phase Phase     `json:"phase"`
-	// Open is false while the director is not the one to serve.
+	// Open is false while the director is not the one to serve any of the services.
 	Open bool `json:"open"`
 	// Looked is when the kernel's table was last read; what the snapshot says of
 	// the kernel is as old as that. KernelError says why it is not newer.
@@ -38,7 +38,11 @@ type VirtualStatus struct {
 	// Persistent is how long a client keeps its server, in seconds; 0 is not at all.
 	Persistent uint32 `json:"persistent_seconds,omitempty"`
 	InKernel   bool   `json:"in_kernel"`
-	Drift      string `json:"drift,omitempty"`
+	// Open is false while another director is to serve it. Follows are the gates of
+	// which one has to be open for that to be this one; none: it always is.
+	Open    bool     `json:"open"`
+	Follows []string `json:"follows,omitempty"`
+	Drift   string   `json:"drift,omitempty"`
 	// Refused is why the kernel does not take the service, or a change of it.
 	Refused string `json:"refused,omitempty"`
 	// Strength is the sum of the weights that serve, Quorum what it takes.
@@ -128,7 +132,7 @@ func (v *virtual) status(k lvs.ServiceState, in, counted bool, history func(stri
 	s := VirtualStatus{
 		Service: v.Service.Key.String(), Label: Label(v.Service.Key), Name: v.Name, Comment: v.Comment,
 		File: v.Source.File, Line: v.Source.Line, State: v.serving.String(), Scheduler: v.service.Scheduler, Persistent: v.service.Timeout,
-		InKernel: in, Strength: strength, Quorum: uint64(max(v.Policy.Quorum, 1)),
+		InKernel: in, Open: !v.closed, Follows: v.Gates, Strength: strength, Quorum: uint64(max(v.Policy.Quorum, 1)),
 	}
 	switch {
 	case v.missing:
@@ -183,7 +187,7 @@ type serverView struct {
 
 func (w *serverView) base(d lvs.Destination) MemberStatus {
 	s := MemberStatus{Server: d.Addr.String(), Method: d.Method.String()}
-	if want, in := find(w.v.want, d.Addr); in {
+	if want, in := find(w.v.want, d.Addr); in && !w.v.closed {
 		s.Want = &want.Weight
 	}
 	if h, drifted := w.v.hand[d.Addr]; drifted {

@@ -25,7 +25,10 @@ type Virtual struct {
 	Alert    Alert
 	// MonitorFile gets a line for every answer of a check; empty: nothing does.
 	MonitorFile string
-	Source      Source
+	// Gates are the names of gates of which one has to be open for the service to be
+	// in the kernel; none: it always is. See [Options.Gates].
+	Gates  []string
+	Source Source
 }
 
 // Member is a real server of a virtual service.

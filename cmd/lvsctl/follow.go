@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -79,32 +80,62 @@ func (f *follower) watch(ctx context.Context, r dialects.Read, tasks *sync.WaitG
 	})
 }
 
-// noneLeft finds files of ldirectord that had services, and have none any more. As
-// with ldirectord's own daemon that is a slip, most likely of whoever writes them:
-// nobody takes all services down that way.
-func noneLeft(was, is *dialects.Loaded) []config.Problem {
+// slips finds what is no error of a file, and what nobody means who changes a file
+// below a daemon that runs: that nothing is left in it, and a word of keepalived's that
+// is misspelled since, which might have been the whole of an instance.
+func slips(was, is *dialects.Loaded) []config.Problem {
 	var ps []config.Problem
 	for _, f := range is.Files {
-		if had := servicesIn(was, f.Name); f.Dialect == "ldirectord" && had > 0 && servicesIn(is, f.Name) == 0 {
-			ps = append(ps, nothingIn(f.Name, had))
+		i := slices.IndexFunc(was.Files, func(old dialects.Read) bool { return old.Name == f.Name })
+		if i < 0 {
+			continue
+		}
+		old := was.Files[i]
+		if f.Instances == 0 && f.Virtuals == 0 {
+			ps = append(ps, nothingIn(f.Name, old.Instances, old.Virtuals)...)
+			continue // its words do not matter any more
+		}
+		ps = append(ps, newMistakes(f.Name, old.Complaints, f.Complaints)...)
+	}
+	return ps
+}
+
+// nothingIn refuses a file that says nothing any more. As with ldirectord's own daemon
+// that is a slip, most likely of whoever writes it: nobody takes everything down that
+// way.
+func nothingIn(file string, routers, services int) []config.Problem {
+	var had []string
+	for _, some := range []struct {
+		n    int
+		what string
+	}{{routers, "virtual router"}, {services, "virtual service"}} {
+		if some.n > 0 {
+			had = append(had, some.what)
+		}
+	}
+	if len(had) == 0 {
+		return nil
+	}
+	return []config.Problem{{File: file, Severity: config.Error,
+		Text: fmt.Sprintf("no %s in it, while %d are in force", strings.Join(had, " and no "), routers+services),
+		Hint: "to remove all of them, stop the daemon"}}
+}
+
+// newMistakes refuses what keepalived would complain of now, and would not have before.
+func newMistakes(file string, was, is []string) []config.Problem {
+	var ps []config.Problem
+	for _, line := range is {
+		if !slices.ContainsFunc(was, func(old string) bool { return sameComplaint(old, line) }) {
+			ps = append(ps, config.Problem{File: file, Severity: config.Error, Text: line,
+				Hint: "a file with a new mistake is not taken; restart to run it as it is"})
 		}
 	}
 	return ps
 }
 
-// nothingIn refuses a file that had services.
-func nothingIn(file string, had int) config.Problem {
-	return config.Problem{File: file, Severity: config.Error,
-		Text: fmt.Sprintf("no virtual service in it, while %d are in force", had),
-		Hint: "to remove all of them, stop the daemon"}
-}
-
-func servicesIn(l *dialects.Loaded, file string) int {
-	n := 0
-	for _, v := range l.Site.Virtuals {
-		if v.Source.File == file {
-			n++
-		}
-	}
-	return n
+// sameComplaint compares without the number of the line.
+func sameComplaint(a, b string) bool {
+	_, ta, oka := strings.Cut(a, ") ")
+	_, tb, okb := strings.Cut(b, ") ")
+	return a == b || oka && okb && ta == tb
 }

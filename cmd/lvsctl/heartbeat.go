@@ -27,8 +27,8 @@ addresses and services, and when the other takes them. It speaks VRRP in place o
 heartbeat's protocol, so all nodes have to change to it together.
 
 Services are scripts in resource.d or /etc/init.d, or systemd units. An ldirectord
-among them is the director in this program: its virtual services are in the kernel
-of the active node only.`,
+among them is the director in this program: the virtual services of its configuration
+are in the kernel of the node that is active for that line, and of no other.`,
 		Example: `  lvsctl validate --online /etc/ha.d
   lvsctl heartbeat run
   lvsctl heartbeat standby     # before maintenance; takeover afterwards`,

@@ -270,7 +270,7 @@ func (d *hbDaemon) read(kept *heartbeat.Files) reading {
 	if config.Errors(l.Problems) {
 		return reading{problems: l.Problems, waits: d.r.passes(context.Background(), kept)}
 	}
-	if ps := noneLeft(d.inForce.Load(), l); len(ps) > 0 {
+	if ps := slips(d.inForce.Load(), l); len(ps) > 0 {
 		return reading{problems: append(l.Problems, ps...)}
 	}
 	taken := func() { d.taken(l) }

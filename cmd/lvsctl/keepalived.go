@@ -457,10 +457,10 @@ func (c *kaCommand) say(status int, err error) int {
 func (c *kaCommand) site(f *dialect.File) config.Site {
 	site := f.Site()
 	if c.vrrpOnly && !c.checkOnly {
-		site.Virtuals, site.ServeOn = nil, nil
+		site.Virtuals = nil
 	}
 	if c.checkOnly && !c.vrrpOnly {
-		site.Instances, site.Groups, site.Scripts, site.ServeOn = nil, nil, nil, nil
+		site.Instances, site.Groups, site.Scripts = nil, nil, nil
 		site.Sync = slices.DeleteFunc(slices.Clone(site.Sync), func(s config.Sync) bool { return s.Instance != "" })
 	}
 	return site

@@ -197,12 +197,7 @@ func (d *kaDaemon) again() reading {
 		return unread(d.file, err)
 	}
 	d.tell(f, nil) // the problems are told by whoever asked for a reload
-	for _, line := range f.Complaints() {
-		if !slices.ContainsFunc(d.known, func(old string) bool { return sameComplaint(old, line) }) {
-			problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: line,
-				Hint: "a file with a new mistake is not taken; restart to run it as it is"})
-		}
-	}
+	problems = append(problems, newMistakes(d.file, d.known, f.Complaints())...)
 	site := d.c.site(f)
 	if len(site.Instances) == 0 && len(site.Virtuals) == 0 {
 		problems = append(problems, config.Problem{File: d.file, Severity: config.Error, Text: "it configures nothing", Hint: "stop the daemon if that is meant"})
@@ -214,13 +209,6 @@ func (d *kaDaemon) again() reading {
 		d.c.useUmask(globals)
 	}
 	return reading{site: site, problems: problems}
-}
-
-// sameComplaint compares without the number of the line.
-func sameComplaint(a, b string) bool {
-	_, ta, oka := strings.Cut(a, ") ")
-	_, tb, okb := strings.Cut(b, ") ")
-	return a == b || oka && okb && ta == tb
 }
 
 // started lets the parent go.

@@ -235,7 +235,7 @@ func (r *reloader) parse(ctx context.Context) (file *dialect.File, problems []co
 		return file, problems, !config.Errors(alone)
 	}
 	if had := len(*r.inForce.Load()); had > 0 && len(file.Virtuals()) == 0 {
-		problems = append(problems, nothingIn(r.d.path, had))
+		problems = append(problems, nothingIn(r.d.path, 0, had)...)
 	}
 	return file, problems, false
 }

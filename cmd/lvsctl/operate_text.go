@@ -104,7 +104,11 @@ func virtualLine(v ldirector.VirtualStatus) string {
 	if v.Persistent > 0 {
 		words = append(words, fmt.Sprintf("persistent %d s", v.Persistent))
 	}
-	if !v.InKernel {
+	switch {
+	case v.InKernel:
+	case !v.Open && len(v.Follows) > 0:
+		words = append(words, "not in the kernel: another director serves "+strings.Join(v.Follows, " or "))
+	default:
 		words = append(words, "not in the kernel")
 	}
 	if v.Refused != "" {

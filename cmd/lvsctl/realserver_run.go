@@ -21,8 +21,9 @@ import (
 	"github.com/lvsctl/lvsctl/realserver"
 )
 
-// keeperLook is the time between two looks at the host. Addresses and links are
-// told by the kernel; settings below /proc/sys are not, and have to be looked at.
+// keeperLook is the time between two looks at the host that nothing has called for.
+// The kernel tells of addresses, links and what is written to settings, but not when
+// that is done through the /proc of a container.
 const keeperLook = 2 * time.Second
 
 // keeperSettle lets a storm of events pass before one look at what it left.
@@ -71,11 +72,12 @@ the files again at SIGHUP.`,
 
 // keeper keeps a host a real server. One goroutine owns it.
 type keeper struct {
-	kernel *netif.Kernel
-	log    *daemon.Log
-	notify daemon.Notify
-	base   realserver.Setup
-	beat   pulse
+	kernel   *netif.Kernel
+	settings *netif.SettingWatch // nil where the kernel has no watches left
+	log      *daemon.Log
+	notify   daemon.Notify
+	base     realserver.Setup
+	beat     pulse
 
 	files    *fileReader // nil without --from
 	virtuals []ldirector.Virtual
@@ -119,6 +121,12 @@ func (k *keeper) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watching addresses: %w", err)
 	}
+	var written <-chan struct{}
+	if k.settings, err = k.kernel.WatchSettings(ctx); err != nil {
+		k.log.Printf(daemon.Warning, "%v; they are looked at every %v", err, keeperLook)
+	} else {
+		written = k.settings.Written()
+	}
 	tick := time.NewTicker(keeperLook)
 	defer tick.Stop()
 	var read <-chan readResult
@@ -142,6 +150,7 @@ func (k *keeper) run(ctx context.Context) error {
 				return nil
 			}
 			settle(ctx, events)
+		case <-written:
 		case <-tick.C:
 		}
 		k.assert()
@@ -249,6 +258,27 @@ func (k *keeper) assert() {
 	k.over("host")
 }
 
+// follow has the settings that the setups want watched: while one of them is wrong,
+// each ARP question makes neighbours believe that the address is here.
+func (k *keeper) follow(have netif.Snapshot, setups []realserver.Setup) {
+	if k.settings == nil {
+		return
+	}
+	var keys []string
+	for _, s := range setups {
+		for _, w := range realserver.Explain(have, s) {
+			if w.Step.Op == netif.SetSysctl {
+				keys = append(keys, w.Step.Sysctl.Key)
+			}
+		}
+	}
+	if err := k.settings.Follow(keys); err != nil {
+		k.trouble("settings", fmt.Errorf("%w; they are looked at every %v", err, keeperLook))
+		return
+	}
+	k.over("settings")
+}
+
 func (k *keeper) fit(f *fitter) error {
 	if k.read {
 		if err := k.match(f); err != nil {
@@ -259,6 +289,7 @@ func (k *keeper) fit(f *fitter) error {
 	if k.files == nil && len(wanted) == 0 {
 		wanted = f.store.state.Setups()
 	}
+	k.follow(f.have, wanted)
 	var errs []error
 	for _, s := range wanted {
 		errs = append(errs, k.raise(f, s))

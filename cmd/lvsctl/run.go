@@ -48,11 +48,12 @@ status. At the start they end the program with status 5. A name that cannot be l
 up just then is waited for, and the files are tried again. An interface that is not
 there yet is waited for by its virtual routers alone.
 
-With --services master the virtual services are in the kernel only while an instance
-is master on this host, with --services always they are there on every director. Else
-the files decide: heartbeat's on the active node, keepalived's and ldirectord's
-always. A director that is a real server of its addresses, too (--localnode), has
-them only while it is master.
+With --services master a virtual service is in the kernel only while the instance that
+has its address is master on this host; any instance, where none has the address, as
+for a firewall mark. With --services always they are there on every director. Else the
+files decide: those of a configuration that haresources names on the node that is
+active for its line, all others always. A director that is a real server of its
+addresses, too (--localnode), has them only while it is master.
 
 --on-vip-removed, --on-duplicate and --localnode are for all instances, whatever the
 files say: see lvsctl vrrp run.
@@ -158,12 +159,9 @@ func (r *siteRun) placed(s config.Site) config.Site {
 	}
 	switch r.services {
 	case "always":
-		s.ServeOn = nil
+		return s.Everywhere()
 	case "master":
-		s.ServeOn = nil
-		for _, in := range s.Instances {
-			s.ServeOn = append(s.ServeOn, in.Name)
-		}
+		return s.OnMasters()
 	}
 	return s
 }
@@ -199,9 +197,6 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 // told is what is wrong with files that can be run all the same.
 func (r *siteRun) told(l *dialects.Loaded) []config.Problem {
 	all := slices.Concat(l.Problems, l.Outside)
-	if r.services == "" {
-		all = append(all, l.Dragged()...)
-	}
 	if l.Cluster != nil {
 		all = append(all, storageProblems(l.Cluster)...)
 	}
@@ -253,7 +248,7 @@ func (r *siteRun) again() reading {
 		problems = append(problems, config.Problem{File: r.d.file, Severity: config.Error,
 			Text: "there is no virtual router and no virtual service in it any more", Hint: "stop the daemon if that is meant"})
 	}
-	problems = append(problems, noneLeft(r.inForce.Load(), l)...)
+	problems = append(problems, slips(r.inForce.Load(), l)...)
 	return reading{site: site, problems: problems, taken: func() { r.taken(l) }}
 }
 

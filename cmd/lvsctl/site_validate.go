@@ -123,7 +123,7 @@ func (o *validateOptions) run(cmd *cobra.Command, args []string) error {
 // problems are those of the files and those that the rules find, sorted.
 func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]lint.Finding, error) {
 	var all []lint.Finding
-	for _, p := range slices.Concat(l.Problems, l.Dragged(), l.Idle) {
+	for _, p := range slices.Concat(l.Problems, l.Idle) {
 		all = append(all, lint.Finding{Problem: p})
 	}
 	all = append(all, unsaid(l, lint.Site(l.Site))...)

@@ -241,6 +241,31 @@ func TestStatusWithoutATable(t *testing.T) {
 	}
 }
 
+// Of two groups one is the other director's: that is said where it is so.
+func TestStatusOfAnothersServices(t *testing.T) {
+	mine := ldirector.VirtualStatus{Service: "TCP 10.1.0.1:80", Scheduler: "rr", InKernel: true, Open: true, Follows: []string{"node1"}}
+	theirs := ldirector.VirtualStatus{Service: "TCP 10.1.0.2:80", Scheduler: "rr", Follows: []string{"node2", "node3"}}
+	head := "lvsctl lvsctl is running with pid: 7 (running)\n"
+	lines := map[string]string{
+		mine.Service:   "\nTCP 10.1.0.1:80: 0 of 0 servers serve, scheduler rr\n",
+		theirs.Service: "\nTCP 10.1.0.2:80: 0 of 0 servers serve, scheduler rr, not in the kernel: another director serves node2 or node3\n",
+	}
+	for _, tt := range []struct {
+		open bool
+		vs   []ldirector.VirtualStatus
+		want string
+	}{
+		{true, []ldirector.VirtualStatus{mine, theirs}, head + lines[mine.Service] + lines[theirs.Service]},
+		{false, []ldirector.VirtualStatus{theirs}, head + "another director serves: the services are not in this one's kernel\n" + lines[theirs.Service]},
+	} {
+		var b strings.Builder
+		printStatus(statusAnswer{Daemon: "lvsctl", Name: "lvsctl", PID: 7, Snapshot: ldirector.Snapshot{Phase: ldirector.Running, Open: tt.open, Virtuals: tt.vs}})(&b)
+		if b.String() != tt.want {
+			t.Errorf("got\n%swant\n%s", b.String(), tt.want)
+		}
+	}
+}
+
 func golden(t *testing.T, name string, print func(io.Writer)) {
 	t.Helper()
 	var b bytes.Buffer

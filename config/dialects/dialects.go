@@ -47,6 +47,7 @@ type text struct {
 
 // part is what a file, or several that belong together, say.
 type part struct {
+	name     string // of the file; empty for heartbeat's together
 	site     config.Site
 	problems []config.Problem
 	// outside are the settings of a daemon that no other dialect knows of.
@@ -55,6 +56,8 @@ type part struct {
 	unlooked []config.Problem
 	// autoReload has ldirectord read the file again when it changes.
 	autoReload bool
+	// complaints are what keepalived would say of the file.
+	complaints []string
 }
 
 // idle tells whether there is nothing in a part that a daemon would do, and nothing
@@ -195,7 +198,7 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 	opt := keepalived.Options{Include: readTexts, HasLink: h.HasLink, User: h.User}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
-	p := part{site: f.Site(), problems: problems}
+	p := part{site: f.Site(), problems: problems, complaints: f.Complaints()}
 	for _, text := range outsideKeepalived(f.Globals()) {
 		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: text + ", and is left out"}})
 	}

@@ -84,7 +84,7 @@ func TestFolder(t *testing.T) {
 	if names := readNames(l); names != "ha.cf haresources web.cf" {
 		t.Errorf("read %s", names)
 	}
-	if len(l.Site.Virtuals) != 1 || len(l.Site.ServeOn) != 1 || l.Site.ServeOn[0] != "a" || config.Errors(l.Problems) {
+	if len(l.Site.Virtuals) != 1 || strings.Join(l.Site.Followed(), " ") != "a" || config.Errors(l.Problems) {
 		t.Errorf("%+v %v", l.Site, l.Problems)
 	}
 	l = load(t, filepath.Join(dir, "lvsctl"))
@@ -113,8 +113,8 @@ func TestTwoDirectors(t *testing.T) {
 	}
 	dir := folder(t, files)
 	l := load(t, dir)
-	if names := readNames(l); names != "ha.cf haresources web.cf ftp.cf" || len(l.Site.Virtuals) != 2 || strings.Join(l.Site.ServeOn, " ") != "a b" || config.Errors(l.Problems) {
-		t.Errorf("read %s: %d services, on %v; %v", names, len(l.Site.Virtuals), l.Site.ServeOn, l.Problems)
+	if names := readNames(l); names != "ha.cf haresources web.cf ftp.cf" || len(l.Site.Virtuals) != 2 || strings.Join(l.Site.Followed(), " ") != "a b" || config.Errors(l.Problems) {
+		t.Errorf("read %s: %d services, on %v; %v", names, len(l.Site.Virtuals), l.Site.Followed(), l.Problems)
 	}
 	// One that is given by name is in place of the one of that name, and no other.
 	l = load(t, dir, filepath.Join(dir, "else/web.cf"))
@@ -356,29 +356,59 @@ func FuzzTranslate(f *testing.F) {
 	})
 }
 
-// TestDraggedAlong: services that would always be there are bound to heartbeat's
-// groups when they share a process with those of haresources, and that is said.
-func TestDraggedAlong(t *testing.T) {
-	const service = "virtual_server 10.0.0.8 80 {\nprotocol TCP\nlb_algo rr\nlb_kind DR\nreal_server 10.0.0.2 80 {\n}\n}\n"
-	for _, tt := range []struct{ haresources, keepalived, want string }{
-		{"a 10.0.0.1/24/eth0 ldirectord::web.cf\n", service, "keepalived.conf:1"},
-		{"a 10.0.0.1/24/eth0 ldirectord::web.cf\n", "global_defs {\n}\n", ""},
-		{"a 10.0.0.1/24/eth0 httpd\n", service, ""}, // nothing is bound to anything
-	} {
-		dir := folder(t, map[string]string{"ha.cf": "node a b\nbcast eth0\n", "haresources": tt.haresources,
-			"web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n", "else/keepalived.conf": tt.keepalived, "else/other.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n"})
-		for _, more := range []string{"", "else/other.cf"} { // which is web.cf then
-			paths := []string{dir, filepath.Join(dir, "else/keepalived.conf")}
-			if more != "" {
-				paths = append(paths, filepath.Join(dir, more))
-			}
-			var got []string
-			for _, p := range load(t, paths...).Dragged() {
-				got = append(got, fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line))
-			}
-			if strings.Join(got, " ") != tt.want {
-				t.Errorf("%q with %q %s: said of %q, want %q", tt.haresources, tt.keepalived, more, got, tt.want)
-			}
+// TestWhomServicesFollow: those of a configuration that haresources names follow the
+// group of its line, and those of all other files follow nobody.
+func TestWhomServicesFollow(t *testing.T) {
+	service := func(dialect, addr string) string {
+		if dialect == "ldirectord" {
+			return "virtual=" + addr + ":80\n\treal=10.0.0.2:80 gate\n\tscheduler=rr\n"
 		}
+		return "virtual_server " + addr + " 80 {\nprotocol TCP\nlb_algo rr\nlb_kind DR\nreal_server 10.0.0.2 80 {\n}\n}\n"
+	}
+	const two = "a 10.0.0.1/24/eth0 ldirectord::web.cf\nb 10.0.0.9/24/eth0 ldirectord::ftp.cf\n"
+	for _, tt := range []struct {
+		name, haresources string
+		more              []string // files beside the folder
+		want, problems    string
+	}{
+		{"one line", "a 10.0.0.1/24/eth0 ldirectord::web.cf\n", nil, "10.0.0.1=a", ""},
+		{"two lines", two, nil, "10.0.0.1=a 10.0.0.9=b", ""},
+		{"two of one line", "a 10.0.0.1/24/eth0 ldirectord::web.cf ldirectord::ftp.cf\nb 10.0.0.8/24/eth0 httpd\n", nil, "10.0.0.1=a 10.0.0.9=a", ""},
+		{"one of two lines", "b 10.0.0.9/24/eth0 ldirectord::web.cf\na 10.0.0.1/24/eth0 ldirectord::web.cf\n", nil, "10.0.0.1=a+b", ""},
+		{"two lines of a node", "a 10.0.0.1/24/eth0 ldirectord::web.cf\na 10.0.0.9/24/eth0 ldirectord::ftp.cf\n", nil, "10.0.0.1=a 10.0.0.9=a/2", ""},
+		{"its own name", "a 10.0.0.1/24/eth0 ldirectord\n", nil, "10.0.0.5=a", ""},
+		{"nobody has ldirectord", "a 10.0.0.1/24/eth0 httpd\n", []string{"else/other.cf", "else/keepalived.conf"}, "10.0.0.3= 10.0.0.4=", ""},
+		{"with keepalived", two, []string{"else/keepalived.conf"}, "10.0.0.4= 10.0.0.1=a 10.0.0.9=b", ""},
+		{"with a file of another name", two, []string{"else/other.cf"}, "10.0.0.3= 10.0.0.1=a 10.0.0.9=b", ""},
+		{"with a file in place of the one", "a 10.0.0.1/24/eth0 ldirectord::web.cf\n", []string{"else/other.cf", "else/keepalived.conf"}, "10.0.0.3=a 10.0.0.4=", ""},
+		{"with one in place of one of two", two, []string{"else/web.cf"}, "10.0.0.6=a 10.0.0.9=b", ""},
+		{"given by its own name", two, []string{"ftp.cf"}, "10.0.0.9=b 10.0.0.1=a", ""},
+		{"the same service in both kinds", two, []string{"else/same.conf"}, "10.0.0.1= 10.0.0.9=b", "it does not follow a: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := folder(t, map[string]string{"ha.cf": "node a b\nbcast eth0\n", "haresources": tt.haresources,
+				"web.cf": service("ldirectord", "10.0.0.1"), "ftp.cf": service("ldirectord", "10.0.0.9"), "ldirectord.cf": service("ldirectord", "10.0.0.5"),
+				"else/other.cf": service("ldirectord", "10.0.0.3"), "else/web.cf": service("ldirectord", "10.0.0.6"),
+				"else/keepalived.conf": service("keepalived", "10.0.0.4"), "else/same.conf": service("keepalived", "10.0.0.1")})
+			paths := []string{dir}
+			for _, name := range tt.more {
+				paths = append(paths, filepath.Join(dir, name))
+			}
+			l := load(t, paths...)
+			var got []string
+			for _, v := range l.Site.Virtuals {
+				got = append(got, v.Service.Addr.Addr().String()+"="+strings.Join(v.Gates, "+"))
+			}
+			if got := strings.Join(got, " "); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			var said []string
+			for _, p := range l.Problems {
+				said = append(said, p.String())
+			}
+			if all := strings.Join(said, "\n"); config.Errors(l.Problems) || (tt.problems == "") != (all == "") || !strings.Contains(all, tt.problems) {
+				t.Errorf("said %q, want %q", all, tt.problems)
+			}
+		})
 	}
 }

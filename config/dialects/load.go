@@ -47,7 +47,6 @@ type Loaded struct {
 	// Cluster is what heartbeat's files say; nil if there are none. Beat are they.
 	Cluster *heartbeat.Cluster
 	Beat    heartbeat.Files
-	bound   []string // configurations of ldirectord that haresources names, as they were read
 }
 
 // Read is a file that was read, and in which dialect.
@@ -56,6 +55,11 @@ type Read struct {
 	Text          []byte
 	// AutoReload has ldirectord read this file again whenever it changes.
 	AutoReload bool
+	// Instances and Virtuals are how many the file names, with the files that it
+	// includes. They are 0 for those of heartbeat, which are one thing together.
+	Instances, Virtuals int
+	// Complaints are what keepalived would say of it, in its words.
+	Complaints []string
 }
 
 // ErrDialect says that a file's dialect cannot be told.
@@ -70,7 +74,7 @@ func Load(ctx context.Context, paths []string, opt Options) (*Loaded, error) {
 	if opt.Dialect != "" && !slices.Contains(Names(), opt.Dialect) {
 		return nil, fmt.Errorf("dialect %q: there is %s", opt.Dialect, strings.Join(Names(), ", "))
 	}
-	l := &loader{ctx: ctx, opt: opt, out: &Loaded{}}
+	l := &loader{ctx: ctx, opt: opt, out: &Loaded{}, gates: map[string][]string{}}
 	for _, p := range paths {
 		if err := l.path(p); err != nil {
 			return nil, err
@@ -89,10 +93,11 @@ type loader struct {
 	beat  heartbeat.Files
 	dir   string // of heartbeat's files
 	torn  bool   // one of these is no text
+	seen  []string
+	gates map[string][]string // the groups whose lines name a file
 
 	idle       []config.Problem // of files of keepalived, which one process reads together
 	keepalived bool             // one of these gives it something to do
-	seen       []string
 }
 
 // maxFile bounds what is read of a file: far more than any site needs.
@@ -275,7 +280,9 @@ func (l *loader) noText(t text) bool {
 
 // take keeps what a file says.
 func (l *loader) take(t text, dialect string, p part) {
-	l.out.Files = append(l.out.Files, Read{t.name, dialect, t.data, p.autoReload})
+	l.out.Files = append(l.out.Files, Read{Name: t.name, Dialect: dialect, Text: t.data, AutoReload: p.autoReload,
+		Instances: len(p.site.Instances), Virtuals: len(p.site.Virtuals), Complaints: p.complaints})
+	p.name = t.name
 	l.parts = append(l.parts, p)
 	switch {
 	case dialect == "keepalived" && p.idle():
@@ -286,6 +293,15 @@ func (l *loader) take(t text, dialect string, p part) {
 	case dialect == "ldirectord" && p.idle():
 		l.out.Idle = append(l.out.Idle, config.Problem{File: t.name, Severity: config.Warning,
 			Text: "no virtual service in it", Hint: "one begins with virtual="})
+	}
+}
+
+// bind has the services of a file follow a group: heartbeat runs ldirectord with it
+// where that group's line is.
+func (l *loader) bind(file, group string) {
+	if !slices.Contains(l.gates[file], group) {
+		l.gates[file] = append(l.gates[file], group)
+		slices.Sort(l.gates[file])
 	}
 }
 
@@ -309,8 +325,12 @@ func (l *loader) heartbeat() {
 	given, wanted := l.given("ldirectord"), c.Ldirectord()
 	other := func(w heartbeat.Wanted) bool { return w.Config != wanted[0].Config }
 	if len(given) > 0 && !slices.ContainsFunc(wanted, other) {
-		l.out.bound = given
-		return // one is wanted, and it was given, under whatever name
+		for _, name := range given { // one is wanted, and it was given, under whatever name
+			for _, w := range wanted {
+				l.bind(name, w.Group)
+			}
+		}
+		return
 	}
 	for _, w := range wanted {
 		l.ldirectord(w, given)
@@ -333,7 +353,7 @@ func (l *loader) given(dialect string) []string {
 // one that is meant.
 func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 	if i := slices.IndexFunc(given, func(name string) bool { return filepath.Base(name) == filepath.Base(w.Config) }); i >= 0 {
-		l.out.bound = append(l.out.bound, given[i])
+		l.bind(given[i], w.Group)
 		return
 	}
 	for _, name := range []string{filepath.Join(l.dir, w.Config), filepath.Join(l.dir, "conf", w.Config), w.Config} {
@@ -344,7 +364,7 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 		if err != nil {
 			continue // the next one may be readable; else it is said below
 		}
-		l.out.bound = append(l.out.bound, name)
+		l.bind(name, w.Group)
 		if slices.Contains(l.seen, name) {
 			return
 		}
@@ -365,6 +385,9 @@ func (l *loader) finish() {
 	}
 	sites := make([]config.Site, len(l.parts))
 	for i, p := range l.parts {
+		for j := range p.site.Virtuals {
+			p.site.Virtuals[j].Gates = l.gates[p.name]
+		}
 		sites[i] = p.site
 		l.out.Problems = append(l.out.Problems, p.problems...)
 		for _, o := range p.outside {
@@ -378,26 +401,4 @@ func (l *loader) finish() {
 	l.out.Site = site
 	l.out.Problems = append(l.out.Problems, contradictions...)
 	config.SortProblems(l.out.Problems)
-}
-
-// Dragged are files whose services would always be there, and are not beside those
-// of heartbeat: a site's services are bound to its masters all together, or not at
-// all. It is nothing to say where the caller binds them to something else.
-func (l *Loaded) Dragged() []config.Problem {
-	s := l.Site
-	if len(s.ServeOn) == 0 {
-		return nil
-	}
-	var ps []config.Problem
-	said := slices.Clone(l.bound)
-	for _, v := range s.Virtuals {
-		if slices.Contains(said, v.Source.File) {
-			continue
-		}
-		said = append(said, v.Source.File)
-		ps = append(ps, config.Problem{File: v.Source.File, Line: v.Source.Line, Severity: config.Warning,
-			Text: "the virtual services of this file are here only while " + strings.Join(s.ServeOn, " or ") + " is active, because haresources has ldirectord",
-			Hint: "run the file in a process of its own if its services are to be always here"})
-	}
-	return ps
 }

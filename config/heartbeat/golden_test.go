@@ -100,7 +100,7 @@ func problemText(ps []config.Problem) string {
 func siteText(c *Cluster) string {
 	var b strings.Builder
 	s := c.Site()
-	fmt.Fprintf(&b, "%v\nself %s, serve on %v\n", c, c.Self, s.ServeOn)
+	fmt.Fprintf(&b, "%v\nself %s\n", c, c.Self)
 	for _, w := range c.Ldirectord() {
 		fmt.Fprintf(&b, "ldirectord %s for %s, line %d\n", w.Config, w.Group, w.Source.Line)
 	}

@@ -24,8 +24,8 @@ const (
 )
 
 // Site is what this node does for the cluster: a virtual router for each group.
-// A resource ldirectord becomes [config.Site.ServeOn]; [Cluster.Ldirectord] says
-// which configurations are meant.
+// What resources ldirectord configure is not in it: [Cluster.Ldirectord] says which
+// files are meant, and which group their services follow.
 func (c *Cluster) Site() config.Site {
 	s := config.Site{RouterID: c.Self}
 	if c.IPFail {
@@ -37,11 +37,7 @@ func (c *Cluster) Site() config.Site {
 		if len(g.Addresses) == 0 || c.link(g) == "" {
 			continue // said already
 		}
-		in := c.instance(g, s.Scripts)
-		s.Instances = append(s.Instances, in)
-		if slices.ContainsFunc(g.Resources, isLdirectord) {
-			s.ServeOn = append(s.ServeOn, in.Name)
-		}
+		s.Instances = append(s.Instances, c.instance(g, s.Scripts))
 	}
 	return s
 }

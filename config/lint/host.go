@@ -32,10 +32,10 @@ func (h Host) holders(ip netip.Addr) []Addr {
 // realOnDirector: a master that serves itself is fine. As backup it gets what the
 // master sends it, balances that again, and sends it back.
 func realOnDirector(l *look) {
-	if len(l.site.ServeOn) > 0 {
-		return // as backup it does not have the services
-	}
 	for _, v := range l.site.Virtuals {
+		if len(v.Gates) > 0 {
+			continue // as backup it does not have the service
+		}
 		for _, m := range v.Members {
 			ip := m.Destination.Addr.Addr()
 			if ip.IsLoopback() || len(l.host.holders(ip)) == 0 {

@@ -259,11 +259,11 @@ func TestSeparateGroups(t *testing.T) {
 	}
 }
 
-// TestServeOn: a director that serves as master only may be a real server.
-func TestServeOn(t *testing.T) {
+// TestGates: a director that serves as master only may be a real server.
+func TestGates(t *testing.T) {
 	s, h := good(), goodHost()
 	s.Virtuals[0].Members[1].Destination.Addr = port("10.0.0.2:80")
-	s.ServeOn = []string{"VI_1"}
+	s.Virtuals[0].Gates = []string{"VI_1"}
 	if found := WithHost(*s, *h); len(found) > 0 {
 		t.Errorf("%v", found)
 	}

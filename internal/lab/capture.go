@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,6 +124,26 @@ func (c *Capture) Frames() []Frame {
 		c.host.net.t.Fatalf("%s: capture %s: %v", c.host, c.nic, c.err)
 	}
 	return append([]Frame(nil), c.frames...)
+}
+
+// Since are those recorded since a moment, also when the test has failed.
+func (c *Capture) Since(from time.Time) []Frame {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.frames[c.first(from):])
+}
+
+// Forget forgets those of before a moment: a test that goes on for long needs it.
+func (c *Capture) Forget(before time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frames = slices.Clone(c.frames[c.first(before):])
+}
+
+// first is the index of the first frame since a moment. The lock is held.
+func (c *Capture) first(from time.Time) int {
+	n, _ := slices.BinarySearchFunc(c.frames, from, func(f Frame, t time.Time) int { return f.At.Compare(t) })
+	return n
 }
 
 // Lines are the frames recorded so far that contain text, decoded.

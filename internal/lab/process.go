@@ -135,6 +135,10 @@ type Process struct {
 // Output is what the program has written so far.
 func (p *Process) Output() string { return p.out.String() }
 
+// Stamped is Output with the seconds from a moment before each line, as far as is known
+// from when the line came.
+func (p *Process) Stamped(from time.Time) string { return p.out.stamped(from) }
+
 // Pid is its process id, also that of its process group.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
@@ -205,14 +209,38 @@ func (p *Process) Await(text string, limit time.Duration) {
 
 // buffer can be read while the program writes.
 type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu    sync.Mutex
+	text  bytes.Buffer
+	times []arrival
+}
+
+// arrival is when the text from some offset on came.
+type arrival struct {
+	from int
+	at   time.Time
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.times = append(b.times, arrival{b.text.Len(), time.Now()})
 	return b.text.Write(p)
+}
+
+// stamped is the text with the seconds from a moment before each line.
+func (b *buffer) stamped(from time.Time) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out strings.Builder
+	at, i := 0, 0
+	for line := range strings.Lines(b.text.String()) {
+		for i+1 < len(b.times) && b.times[i+1].from <= at {
+			i++
+		}
+		fmt.Fprintf(&out, "%9.3f  %s", b.times[i].at.Sub(from).Seconds(), line)
+		at += len(line)
+	}
+	return out.String()
 }
 
 func (b *buffer) String() string {

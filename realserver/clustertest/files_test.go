@@ -73,6 +73,9 @@ func TestRunKeeps(t *testing.T) {
 	p.Await("was undone by somebody, done again: ip addr add "+vip4+"/32", 30*time.Second)
 	h.SetSysctl("net.ipv4.conf.all.arp_ignore", "0")
 	stands("ARP was loosened", check)
+	if took := fastest(t, h, 5); took > time.Second {
+		t.Errorf("ARP is loose for %v at the least: the writes are not told of, or not heard\n%s", took, p.Output())
+	}
 	h.Run("ip", "addr", "del", "192.168.1.11/24", "dev", "eth0") // its own address flaps
 	h.Run("ip", "addr", "add", "192.168.1.11/24", "brd", "+", "dev", "eth0")
 
@@ -94,4 +97,25 @@ func TestRunKeeps(t *testing.T) {
 	h.Run(lvsctl("check", "--vip", "192.168.1.101,"+vip6)...)
 	h.Run(lvsctl("down", "--all")...)
 	sameHost(t, before, c.snapshot(h))
+}
+
+// fastest is the least of several times for which ARP stays loose. Whoever looks every
+// two seconds, and at nothing else, needs all but these for each time after the first.
+func fastest(t *testing.T, h *lab.Host, times int) time.Duration {
+	const key = "net.ipv4.conf.all.arp_ignore"
+	least := time.Hour
+	for i := range times + 1 {
+		h.SetSysctl(key, "0")
+		began := time.Now()
+		lab.Eventually(t, 30*time.Second, func() error {
+			if now := h.Sysctl(key); now != "1" {
+				return fmt.Errorf("%s is %s", key, now)
+			}
+			return nil
+		})
+		if i > 0 {
+			least = min(least, time.Since(began))
+		}
+	}
+	return least
 }

@@ -280,8 +280,23 @@ func replace(v variant, t timing) error {
 	return errors.Join(errs...)
 }
 
+// haveRead tells whether every director has read the files that it was started with:
+// then it says who it is. On a slow machine that takes its time, and who is started has
+// to find files that make sense.
+func (r *run) haveRead() error {
+	for _, name := range lbs {
+		if _, lives := r.c.lives(name); lives && !strings.Contains(r.c.proc(name).Output(), "Starting ") {
+			return fmt.Errorf("%s has not read its files yet", name)
+		}
+	}
+	return nil
+}
+
 // spoil makes one of the files one that nobody should take.
 func (r *run) spoil(e *happened) error {
+	if !r.settle("a start", r.haveRead) {
+		return nil
+	}
 	v := r.c.variant
 	name, text := "ldirectord.cf", v.ldirectord(r.timing)
 	if e.Arg&1 == 1 {

@@ -91,12 +91,12 @@ const (
 	sayEvery       = 10 * time.Second
 )
 
-// logs are the ends of the daemons' logs.
+// logs are the ends of the daemons' logs, with the times of the transcript.
 func (r *run) logs() string {
 	text := ""
 	for _, name := range all {
 		if p := r.c.proc(name); p != nil {
-			text += name + ":\n" + tail(p.Output()) + "\n"
+			text += name + ":\n" + tail(p.Stamped(r.began)) + "\n"
 		}
 	}
 	return text

@@ -52,6 +52,7 @@ func (t timing) rules() map[Kind]rule {
 		hands    = "a master hands over before it lets go"
 		two      = "two masters hear of each other within an advert"
 		again    = "it is put back at once"
+		claims   = "who has asked meanwhile is told otherwise, at most a second later"
 	)
 	return map[Kind]rule{
 		Crash:   {t.silence(), true, forwards},
@@ -78,6 +79,7 @@ func (t timing) rules() map[Kind]rule {
 		TakeVIP:     {0, false, again},
 		TakeLo:      {0, false, again},
 		TakeLoRoute: {0, false, again},
+		ResetARP:    {time.Second, true, claims},
 	}
 }
 

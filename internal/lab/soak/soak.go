@@ -99,6 +99,7 @@ type run struct {
 	timing
 	rules    map[Kind]rule
 	ownClock bool
+	wires    map[string]*lab.Capture // what each host sends and hears
 	done     chan struct{}
 	tasks    sync.WaitGroup
 	began    time.Time
@@ -133,6 +134,10 @@ func Run(t lab.T, o Options) (*Report, error) {
 	r := &run{o: o, done: make(chan struct{}), byServer: map[string]int{}, seen: map[string]sight{}, ill: map[string]*illness{},
 		more: map[string]table{}, told: map[string]bool{}, weight: map[string]Weight{}, began: time.Now(), ownClock: lab.InGuest()}
 	r.c = newCluster(t, o.Lvsctl)
+	r.wires = map[string]*lab.Capture{"client": r.c.client.Capture("eth0")}
+	for _, name := range all {
+		r.wires[name] = r.c.hosts[name].Capture("eth0")
+	}
 	var err error
 	if r.slow, err = r.measure(); err != nil {
 		return nil, err
@@ -339,6 +344,7 @@ func (r *run) violateLocked(format string, args ...any) {
 	}
 	r.told[text] = true
 	r.sayLocked("VIOLATION: %s", text)
+	r.sayLocked("as it is:\n%s", r.scene())
 	if len(r.violations) < 20 {
 		r.violations = append(r.violations, fmt.Sprintf("after %v: %s", time.Since(r.began).Round(time.Millisecond), text))
 	}

@@ -274,6 +274,9 @@ func (r *run) weigh() {
 			return
 		case <-tick.C:
 		}
+		for _, wire := range r.wires {
+			wire.Forget(time.Now().Add(-sceneTime))
+		}
 		for _, name := range all {
 			p := r.c.proc(name)
 			if age, lives := r.c.lives(name); !lives || age < settledAge {
