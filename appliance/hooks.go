@@ -33,11 +33,14 @@ func newHooks(say func(Level, string)) *hooks {
 	return &hooks{say: say, hurry: make(chan struct{}), services: map[lvs.Key]*serviceHooks{}}
 }
 
-// use names the services. What is known of those that stay is kept.
-func (h *hooks) use(vs []ldirector.Virtual) {
+// use names the services. What is known of those that stay is kept. What it returns
+// is for when the table is that of the new services: it runs what those that have gone
+// want to have run.
+func (h *hooks) use(vs []ldirector.Virtual) (farewell func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	next := map[lvs.Key]*serviceHooks{}
+	var left []parting
 	for i := range vs {
 		v := &vs[i]
 		s := h.services[v.Service.Key]
@@ -47,25 +50,66 @@ func (h *hooks) use(vs []ldirector.Virtual) {
 				s.quorum = s.quorum || m.AssumeUp
 			}
 		}
-		s.members(v)
+		left = append(left, parting{s: s, members: s.members(v)})
 		next[v.Service.Key] = s
 		delete(h.services, v.Service.Key)
 	}
 	for _, s := range h.services {
-		h.close(s)
+		p := parting{s: s, members: s.serving(), ends: true}
+		if s.quorum {
+			p.quorumDown = s.virtual.Hooks.QuorumDown
+		}
+		left = append(left, p)
 	}
 	h.services = next
+	return func() { h.part(left) }
+}
+
+// parting is what leaves with a reload, of a service or all of it.
+type parting struct {
+	s          *serviceHooks
+	members    []ldirector.Member // that served
+	quorumDown *ldirector.Command // of a service that had its quorum
+	ends       bool
+}
+
+// part runs what belongs to a removal. keepalived runs quorum_down also for a service
+// of which all servers are replaced, and has no quorum_up after it although the new
+// ones serve: here only the loss of the quorum is one, which is an event of its own.
+func (h *hooks) part(left []parting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range left {
+		for _, m := range p.members {
+			h.run(p.s, m.NotifyDown)
+		}
+		h.run(p.s, p.quorumDown)
+		if p.ends {
+			h.close(p.s)
+		}
+	}
 }
 
 // members takes over a service's configuration. What is known of members that stay
-// is kept.
-func (s *serviceHooks) members(v *ldirector.Virtual) {
+// is kept; the answer are those that served and do not stay.
+func (s *serviceHooks) members(v *ldirector.Virtual) []ldirector.Member {
 	up := map[string]bool{}
 	for _, m := range v.Members {
 		was, known := s.up[m.Name]
 		up[m.Name] = was || !known && m.AssumeUp
 	}
+	gone := slices.DeleteFunc(s.serving(), func(m ldirector.Member) bool { _, stays := up[m.Name]; return stays })
 	s.virtual, s.up = v, up
+	return gone
+}
+
+// serving are the members that are up and in the table: while the fallback serves
+// nobody else does, and keepalived says nothing of who is taken away then.
+func (s *serviceHooks) serving() []ldirector.Member {
+	if s.virtual == nil || !s.quorum && s.virtual.Fallback != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.virtual.Members), func(m ldirector.Member) bool { return !s.up[m.Name] })
 }
 
 // close lets a service's programs run to their end.
@@ -105,7 +149,7 @@ func (h *hooks) hear(e ldirector.Event) {
 // member runs what belongs to a change of a member. That one is found as it was
 // assumed to be is none.
 func (h *hooks) member(s *serviceHooks, m *ldirector.Member, up bool) {
-	if s.up[m.Name] == up {
+	if was, known := s.up[m.Name]; was == up || !known { // one that is about to be removed is not known any more
 		return
 	}
 	s.up[m.Name] = up

@@ -27,10 +27,11 @@ func (a *Appliance) useServices() {
 	a.openDoors()
 	switch {
 	case a.director != nil:
-		a.hooks.use(a.site.Virtuals)
+		farewell := a.hooks.use(a.site.Virtuals)
 		if err := a.director.Load(a.ctx, a.virtuals()); err != nil {
 			a.say(Error, "virtual services: %v", err)
 		}
+		farewell()
 	case len(a.site.Virtuals) > 0:
 		a.startDirector()
 	}
@@ -88,7 +89,7 @@ func (a *Appliance) startDirector() {
 			tell(e)
 		}
 	}
-	a.hooks.use(a.site.Virtuals)
+	a.hooks.use(a.site.Virtuals) // the first ones: nobody leaves
 	a.director = ldirector.New(o)
 	a.tasks.Go(func() {
 		if err := a.director.Run(a.ctx); err != nil {

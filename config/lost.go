@@ -526,6 +526,9 @@ func usualInstance(in Instance) Instance {
 	if in.PeerTTL == 0 {
 		in.PeerTTL = 255
 	}
+	if delay := in.Delay(); in.StartDelay == 0 && delay > 0 {
+		in.StartDelay, in.FirstWait = delay, 0 // keepalived's way to say heartbeat's
+	}
 	return in
 }
 

@@ -37,6 +37,7 @@ type Instance struct {
 	PreemptDelay time.Duration // respect a live master of lower priority that long
 	DownAdverts  int           // a master is dead after this many silent intervals; 0 means 3
 	FirstWait    time.Duration // the first deadline after start is at least that far away (heartbeat's initdead)
+	StartDelay   time.Duration // deadlines are counted from this long after start at the earliest (keepalived's vrrp_startup_delay)
 	WarnAfter    time.Duration // report a master that has been silent for this long (heartbeat's warntime); 0 is never
 	AskFirst     bool          // do not take addresses that somebody has who is no master: see [Ask]
 
@@ -87,7 +88,7 @@ func (c *Instance) Validate() error {
 	bad(c.Group.IsValid() && (!c.Group.IsMulticast() || c.Source.IsValid() && c.Group.Is4() != c.Source.Is4()),
 		"%v is no multicast group of the family of the source address %v", c.Group, c.Source)
 	bad(c.DownAdverts < 0 || c.DownAdverts > 100, "%d silent intervals before a master is dead are not in 1..100", c.DownAdverts)
-	bad(c.PreemptDelay < 0 || c.FirstWait < 0 || c.WarnAfter < 0, "a time is negative")
+	bad(c.PreemptDelay < 0 || c.FirstWait < 0 || c.StartDelay < 0 || c.WarnAfter < 0, "a time is negative")
 	bad(c.Garp.Delay < 0 || c.Garp.Refresh < 0 || c.Garp.LowerDelay < 0, "an announcement time is negative")
 	errs = append(errs, c.validateVersion())
 	return errors.Join(errs...)
@@ -129,6 +130,25 @@ func (c *Instance) downAdverts() int {
 		return 3
 	}
 	return c.DownAdverts
+}
+
+// Delay is the StartDelay with which the first deadline is when FirstWait has it, to
+// the millisecond; without a FirstWait it is StartDelay itself.
+func (c *Instance) Delay() time.Duration {
+	if c.FirstWait == 0 {
+		return c.StartDelay
+	}
+	usual := c.masterDown(c.Priority, c.Interval)
+	if c.StartMaster {
+		usual = c.headStart()
+	}
+	return max(c.StartDelay, (c.FirstWait - usual).Round(time.Millisecond))
+}
+
+// headStart is what keepalived gives to "state MASTER": one interval and the skew of
+// priority 255, whatever the priority is.
+func (c *Instance) headStart() time.Duration {
+	return c.Interval + c.skew(PriorityOwner, c.Interval)
 }
 
 // leastPatience is for successors on machines that are busy for longer than their

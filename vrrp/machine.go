@@ -50,6 +50,7 @@ type Machine struct {
 	master    Peer          // whom we obey; invalid when it said goodbye
 	lost      netip.Addr    // whose silence made us MASTER
 	since     time.Time     // of the last transition
+	begins    time.Time     // from when on deadlines are counted
 
 	stats Stats
 	quiet [reasons]mute
@@ -109,28 +110,35 @@ func (m *Machine) Start(now time.Time) []Action {
 	if m.state != Init || m.stopping {
 		return nil
 	}
-	m.since = now
+	m.since, m.begins = now, now.Add(m.cfg.StartDelay)
 	m.do(Drop{})
 	m.interval = m.cfg.Interval
 	switch {
 	case m.cause() != "":
 		m.become(now, Fault, m.cause())
-	case m.priority == PriorityOwner: // RFC 5798 section 6.4.1 (110)
+	case m.priority == PriorityOwner && m.cfg.StartDelay == 0: // RFC 5798 section 6.4.1 (110)
 		m.toMaster(now, "the addresses are our own")
 	default:
 		m.become(now, Backup, "start")
-		m.arm(now, later(now.Add(m.firstWait()), now.Add(m.cfg.FirstWait)))
+		m.arm(now, later(m.in(now, m.firstWait()), now.Add(m.cfg.FirstWait)))
 	}
 	return m.flush()
 }
 
-// firstWait gives keepalived's head start to "state MASTER": one interval and
-// the skew of priority 255, whatever the priority is.
 func (m *Machine) firstWait() time.Duration {
-	if m.cfg.StartMaster && m.mode == Normal {
-		return m.cfg.Interval + m.cfg.skew(PriorityOwner, m.cfg.Interval)
+	switch {
+	case m.priority == PriorityOwner:
+		return 0 // as soon as the start is not delayed any more
+	case m.cfg.StartMaster && m.mode == Normal:
+		return m.cfg.headStart()
 	}
 	return m.cfg.masterDown(m.priority, m.interval)
+}
+
+// in is a deadline after some time. As with keepalived that time is not counted while
+// the start is delayed, whatever is heard in between.
+func (m *Machine) in(now time.Time, wait time.Duration) time.Time {
+	return later(now, m.begins).Add(wait)
 }
 
 // Tick does what is due.
@@ -243,7 +251,7 @@ func (m *Machine) masterStops(now time.Time) {
 	if m.eager {
 		return
 	}
-	m.downAt = earliest(m.downAt, now.Add(m.cfg.skew(m.priority, m.interval)))
+	m.downAt = earliest(m.downAt, m.in(now, m.cfg.skew(m.priority, m.interval)))
 	m.master = Peer{}
 	m.question = question{invited: true} // who says goodbye may still answer for a moment
 }
@@ -272,7 +280,7 @@ func (m *Machine) obey(now time.Time, a *Advert) {
 	m.master = Peer{a.Src, a.Priority}
 	m.eager = false
 	m.refused = ""
-	m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
+	m.arm(now, m.in(now, m.cfg.masterDown(m.priority, m.interval)))
 }
 
 func (m *Machine) arm(now, down time.Time) {
@@ -418,7 +426,7 @@ func (m *Machine) leave(now time.Time) {
 	case heir.IsValid():
 		m.do(Drop{})
 		m.become(now, Backup, fmt.Sprintf("handed over to %v", heir))
-		m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
+		m.arm(now, m.in(now, m.cfg.masterDown(m.priority, m.interval)))
 	default:
 		m.warn("%s: no other router took over, so we go on with priority %d until one does", m.parting, m.priority)
 		m.toMaster(now, "no successor was heard")
@@ -561,7 +569,7 @@ func (m *Machine) changeInterval(now time.Time) {
 			return
 		}
 		// Only ever away: to be late by one election is better than to disturb a master.
-		m.arm(now, later(m.downAt, now.Add(m.cfg.masterDown(m.priority, m.interval))))
+		m.arm(now, later(m.downAt, m.in(now, m.cfg.masterDown(m.priority, m.interval))))
 	}
 }
 
@@ -576,7 +584,7 @@ func (m *Machine) refit(now time.Time) {
 	case why == "" && m.state == Fault:
 		m.become(now, Backup, "all is well again")
 		m.interval = m.cfg.Interval
-		m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
+		m.arm(now, m.in(now, m.cfg.masterDown(m.priority, m.interval)))
 	}
 }
 
@@ -594,7 +602,7 @@ func (m *Machine) follow(now time.Time, why string) {
 	m.send(PriorityStop, now)
 	m.become(now, Backup, why)
 	m.releaseAt = now.Add(m.linger())
-	m.arm(now, now.Add(m.cfg.masterDown(m.priority, m.interval)))
+	m.arm(now, m.in(now, m.cfg.masterDown(m.priority, m.interval)))
 }
 
 // linger is how long the addresses stay after another master was heard: it may not

@@ -92,6 +92,40 @@ func TestRules(t *testing.T) {
 			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 3996, "priority 1: start"},
 		{"initdead", func(c *Instance) { c.FirstWait = time.Minute },
 			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 60_000, ""},
+		{"the start is delayed", func(c *Instance) { c.StartDelay = 10 * time.Second },
+			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 13_609, "drop; INIT -> BACKUP, priority 100: start"},
+		{"the start is delayed, state MASTER", func(c *Instance) { c.StartDelay, c.StartMaster = 10*time.Second, true },
+			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 11_003, "BACKUP"},
+		{"the start is delayed: initdead is in it", func(c *Instance) { c.StartDelay, c.FirstWait = 10*time.Second, 12*time.Second },
+			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 13_609, "BACKUP"},
+		{"the start of the owner is delayed", func(c *Instance) { c.Priority, c.StartDelay = owner, 10*time.Second },
+			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 10_000, "drop; INIT -> BACKUP, priority 255: start"},
+		{"the owner's start was delayed", func(c *Instance) { c.Priority, c.StartDelay = owner, 10*time.Second }, func(b *bench) {
+			b.m.Start(b.now)
+			b.now = b.m.Deadline()
+			b.did(b.m.Tick(b.now))
+		}, Master, 1000, "BACKUP -> MASTER, priority 255"},
+		{"the start is delayed: a master is heard", func(c *Instance) { c.StartDelay = 10 * time.Second }, func(b *bench) {
+			b.m.Start(b.now)
+			b.now = b.now.Add(4 * time.Second)
+			b.hear(3, 150)
+		}, Backup, 9_609, ""},
+		{"the start is delayed: a master leaves", func(c *Instance) { c.StartDelay = 10 * time.Second }, func(b *bench) {
+			b.m.Start(b.now)
+			b.now = b.now.Add(4 * time.Second)
+			b.hear(3, 150)
+			b.hear(3, 0)
+		}, Backup, 6_609, ""},
+		{"the start is delayed: all is well again", func(c *Instance) { c.StartDelay = 10 * time.Second; c.Track = []Tracked{{Name: "eth0"}} }, func(b *bench) {
+			b.m.Start(b.now)
+			b.now = b.now.Add(4 * time.Second)
+			b.did(b.m.Observe(b.now, "eth0", Up))
+		}, Backup, 9_609, "FAULT -> BACKUP"},
+		{"the start was delayed", func(c *Instance) { c.StartDelay = 10 * time.Second }, func(b *bench) {
+			b.m.Start(b.now)
+			b.now = b.now.Add(11 * time.Second)
+			b.hear(3, 150)
+		}, Backup, 3_609, ""},
 
 		{"backup hears better (420)", nil, func(b *bench) { b.backup().hear(3, 150) }, Backup, 3609, ""},
 		{"backup hears its equal: no tie-break here", nil, func(b *bench) { b.backup().hear(1, 100) }, Backup, 3609, ""},
@@ -377,4 +411,20 @@ func make256() (list []netip.Addr) {
 		list = append(list, addr(fmt.Sprintf("10.1.%d.1", i%256)))
 	}
 	return list
+}
+
+// TestDelay: a StartDelay in place of a FirstWait leaves the first deadline where it
+// was.
+func TestDelay(t *testing.T) {
+	for _, wait := range []time.Duration{0, time.Second, 12 * time.Second, 2 * time.Minute} {
+		for _, master := range []bool{false, true} {
+			first := newBench(t, func(c *Instance) { c.FirstWait, c.StartMaster = wait, master })
+			delayed := newBench(t, func(c *Instance) { c.StartDelay, c.StartMaster = first.m.cfg.Delay(), master })
+			first.m.Start(first.now)
+			delayed.m.Start(delayed.now)
+			if off := first.left() - delayed.left(); off.Abs() > time.Millisecond {
+				t.Errorf("first wait %v is delay %v, which comes %v too early", wait, delayed.m.cfg.StartDelay, off)
+			}
+		}
+	}
 }

@@ -215,9 +215,16 @@ type host struct {
 }
 
 func (h *hub) host(t *testing.T, n byte, priority uint8, log *book, holders ...Holder) *host {
+	t.Helper()
+	return h.hostWith(t, n, priority, func(*Instance) {}, log, holders...)
+}
+
+func (h *hub) hostWith(t *testing.T, n byte, priority uint8, change func(*Instance), log *book, holders ...Holder) *host {
+	t.Helper()
 	c := vi("VI_1", 51, priority)
 	c.Garp = Garp{Repeat: 5}
 	c.Source = netip.AddrFrom4([4]byte{10, 0, 0, n})
+	change(&c)
 	p := h.port()
 	out := &host{Speaker: NewSpeaker(), port: p, member: Member{c, p, holders}, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -292,6 +299,25 @@ func TestSpeakersElectAndHandOver(t *testing.T) {
 		if !slices.Equal(r1.vrids, []uint8{51}) {
 			t.Errorf("the link's filter is for %v", r1.vrids)
 		}
+	})
+}
+
+// TestStartDelay: with keepalived's vrrp_startup_delay the time after which a silent
+// master is dead begins with the end of the delay; who is heard in it stays master.
+func TestStartDelay(t *testing.T) {
+	delayed := func(c *Instance) { c.StartDelay = 5 * time.Second }
+	bothWays(t, func(t *testing.T, net *hub) {
+		one, two := newBook(), newBook()
+		r1 := net.hostWith(t, 1, 150, delayed, nil, &thing{name: "addresses", diary: one})
+		time.Sleep(8400 * time.Millisecond) // it is due in 14 ms: 5 s, and 3.414 s of priority 150
+		compareText(t, one.text(), "0.000 addresses: drop")
+		time.Sleep(20 * time.Millisecond)
+		r2 := net.hostWith(t, 2, 100, delayed, nil, &thing{name: "addresses", diary: two})
+		time.Sleep(20 * time.Second)
+		compareText(t, one.text(), "0.000 addresses: drop\n8.414 addresses: take\n8.414 addresses: announce x5")
+		compareText(t, two.text(), "8.420 addresses: drop")
+		r2.halt(t)
+		r1.halt(t)
 	})
 }
 

@@ -105,6 +105,7 @@ func TestHeartbeatFollowsAutoreload(t *testing.T) {
 		{"another server", "autoreload=yes\n" + service("10.9.9.2"), "10.9.9.9/24 10.9.9.2:80", ""},
 		{"the same again", "autoreload=yes\n" + service("10.9.9.2"), "", ""},
 		{"a broken one", "autoreload=yes\n" + service("10.9.9.3") + "\tfrobnicate=yes\n", "", "frobnicate"},
+		{"noise", "autoreload=yes\n\x00\x01" + service("10.9.9.3"), "", "this is no text file (line 2 has the byte 0x00)"},
 		{"the old one again", "autoreload=yes\n" + service("10.9.9.2"), "10.9.9.9/24 10.9.9.2:80", ""},
 		{"an empty one", "", "", "no virtual service in it, while 1 are in force"},
 		{"no more autoreload", service("10.9.9.4"), "10.9.9.9/24 10.9.9.4:80", ""},

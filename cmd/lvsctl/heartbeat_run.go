@@ -47,7 +47,8 @@ VRRP is spoken in place of heartbeat's protocol: protocol 112 has to pass betwee
 the nodes, and UDP port 694 need not. Each directive that has no counterpart is named
 with its line. On SIGHUP, and on lvsctl reload, the files are read again, and an
 ldirectord.cf with autoreload=yes whenever it changes; files with errors change
-nothing.`,
+nothing. At the start they end the program with status 5; a name that cannot be looked
+up just then is waited for.`,
 		Example: `  lvsctl heartbeat run
   lvsctl heartbeat run /etc/ha.d --debug`,
 		Args: cobra.ArbitraryArgs,
@@ -62,7 +63,7 @@ nothing.`,
 			if err := plainName(r.name); err != nil {
 				return usage(cmd, err)
 			}
-			return r.run(cmd.Context())
+			return r.run(cmd)
 		},
 	}
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -83,23 +84,21 @@ type hbDaemon struct {
 
 func (d *hbDaemon) cluster() *heartbeat.Cluster { return d.inForce.Load().Cluster }
 
-func (r *hbRun) run(ctx context.Context) error {
+func (r *hbRun) run(cmd *cobra.Command) error {
 	dir, err := filepath.Abs(r.dir)
 	if err != nil {
 		return err
 	}
 	r.dir = dir
-	host, err := thisHost()
-	if err != nil {
-		return err
-	}
-	l, err := r.load(ctx, host, nil)
-	if err != nil {
+	start := newStarter(cmd, "heartbeat run", r.here, func() bool { return r.passes(cmd.Context(), nil) })
+	defer start.hup.close()
+	l, err := start.read(cmd.Context())
+	if err != nil || l == nil {
 		return err
 	}
 	if config.Errors(l.Problems) {
-		sayAll(forPeople{os.Stderr}, l.Problems)
-		fmt.Fprintln(os.Stderr, "lvsctl: not started: the files have errors")
+		sayAll(cmd.ErrOrStderr(), l.Problems)
+		fmt.Fprintln(cmd.ErrOrStderr(), "lvsctl: not started: the files have errors")
 		return statusError(statusInvalid)
 	}
 	sink, err := r.sink(l.Cluster)
@@ -115,7 +114,7 @@ func (r *hbRun) run(ctx context.Context) error {
 	d.greet = func() { d.hello(l) }
 	d.moved = func(e appliance.Event) { d.siteDaemon.comeHome(d.cluster(), e) }
 	d.files = newFollower(d.changed, d.fault)
-	d.extra = append(d.extra, daemon.Func("files", d.files.run))
+	d.extra = append(d.extra, daemon.Func("files", d.files.run), d.early(start.hup))
 	d.taken(l)
 	return d.siteDaemon.run(l.Site)
 }
@@ -142,6 +141,27 @@ func (d *siteDaemon) comeHome(c *heartbeat.Cluster, e appliance.Event) {
 // resourceFolders are where scripts of resources are looked for.
 func resourceFolders(dir string) []string {
 	return slices.Compact([]string{filepath.Join(dir, "resource.d"), filepath.Join(hbFolder, "resource.d"), "/etc/init.d"})
+}
+
+// here reads the folder as this host sees it now.
+func (r *hbRun) here(ctx context.Context) (*dialects.Loaded, error) {
+	host, err := thisHost()
+	if err != nil {
+		return nil, err
+	}
+	return r.load(ctx, host, nil)
+}
+
+// passes tells whether the errors of the files may pass: they come of names that
+// cannot be looked up, or of an address that this host does not have yet. A cluster
+// without this host is a slip, as heartbeat takes it.
+func (r *hbRun) passes(ctx context.Context, kept *heartbeat.Files) bool {
+	node, err := os.Hostname()
+	if err != nil {
+		return false
+	}
+	l, err := r.load(ctx, dialects.Host{Node: node}, kept)
+	return err == nil && !config.Errors(l.Problems)
 }
 
 // load reads the folder as a host sees it. Files of heartbeat that are given are in
@@ -248,8 +268,7 @@ func (d *hbDaemon) read(kept *heartbeat.Files) reading {
 		return unread(d.r.dir, err)
 	}
 	if config.Errors(l.Problems) {
-		alone, err := d.r.load(context.Background(), dialects.Host{}, kept)
-		return reading{problems: l.Problems, waits: err == nil && !config.Errors(alone.Problems)}
+		return reading{problems: l.Problems, waits: d.r.passes(context.Background(), kept)}
 	}
 	if ps := slips(d.inForce.Load(), l); len(ps) > 0 {
 		return reading{problems: append(l.Problems, ps...)}

@@ -57,6 +57,8 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 	if err != nil {
 		return err
 	}
+	globals := f.Globals()
+	c.useUmask(globals)
 	site := c.site(f)
 	release, err := c.takePids(site)
 	if err != nil {
@@ -68,7 +70,6 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 		return err
 	}
 	d := &kaDaemon{c: c, known: f.Mistakes(), parent: parent}
-	globals := f.Globals()
 	d.globals.Store(&globals)
 	d.siteDaemon = &siteDaemon{
 		kind: "keepalived", name: c.daemonName(), file: c.file, debug: c.detail, sink: sink,
@@ -87,6 +88,14 @@ func (c *kaCommand) run(parent *daemon.Parent) error {
 		err = errors.Join(err, flushAtStop())
 	}
 	return err
+}
+
+// useUmask is for the files that scripts make, and for ours. The option counts more
+// than the file.
+func (c *kaCommand) useUmask(g dialect.Globals) {
+	if c.umask < 0 {
+		syscall.Umask(int(g.Umask))
+	}
 }
 
 // daemonName is that of socket and state file.
@@ -127,7 +136,7 @@ func (c *kaCommand) takePids(site config.Site) (release func(), err error) {
 		}
 	}
 	for _, path := range paths {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := daemon.MakeFolder(filepath.Dir(path)); err != nil {
 			release()
 			return nil, err
 		}
@@ -150,6 +159,9 @@ func (d *kaDaemon) hello(f *dialect.File, problems []config.Problem) {
 	d.log.Printf(daemon.Info, "Command line: '%s'", strings.Join(os.Args, "' '"))
 	d.log.Printf(daemon.Info, "Configuration file %s", d.file)
 	d.tell(f, problems)
+	if delay := f.Globals().StartupDelay; delay > 0 && len(f.Site().Instances) > 0 {
+		d.log.Printf(daemon.Info, "Delaying startup for %g seconds", delay.Seconds())
+	}
 }
 
 // tell logs what is wrong with a file: in the peer's words, which people look for,
@@ -194,6 +206,7 @@ func (d *kaDaemon) again() reading {
 		globals := f.Globals()
 		d.known = f.Mistakes()
 		d.globals.Store(&globals)
+		d.c.useUmask(globals)
 	}
 	return reading{site: site, problems: problems}
 }

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -105,20 +102,24 @@ func (o *runOptions) run(cmd *cobra.Command, paths []string) error {
 		}
 		paths[i] = full
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// Who waits for a name server must not die of being told that the files are better now.
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	r := &siteRun{runOptions: o, cmd: cmd, paths: paths, hup: hup}
+	r := &siteRun{runOptions: o, cmd: cmd, paths: paths}
 	// At boot an interface may be late. Its instances wait for it; nobody else has to.
 	r.expected = func(string) bool { return true }
-	l, err := r.first(ctx)
+	look := func(ctx context.Context) (*dialects.Loaded, error) { return r.loadWithin(ctx, cmd, paths) }
+	start := newStarter(cmd, "run", look, r.passes)
+	defer start.hup.close()
+	r.hup = start.hup
+	l, err := start.read(cmd.Context())
 	if err != nil || l == nil {
 		return err
 	}
-	stop() // from here on signals are the daemon's
+	if config.Errors(l.Problems) {
+		return refuseErrors(cmd.ErrOrStderr(), l)
+	}
+	sayAll(cmd.ErrOrStderr(), r.told(l))
+	if err := appliance.Check(r.placed(l.Site)); err != nil {
+		return err
+	}
 	return r.live(l)
 }
 
@@ -136,40 +137,9 @@ type siteRun struct {
 	cmd     *cobra.Command
 	paths   []string
 	d       *siteDaemon
-	hup     <-chan os.Signal // SIGHUP while there is no daemon yet
+	hup     earlyHup
 	inForce atomic.Pointer[dialects.Loaded]
 	files   *follower // nil: the files are read when somebody asks for it
-}
-
-// first reads the files for the start. Errors end it, but for those that come of
-// this host alone, such as a name server that is not there yet: these pass. No
-// answer means that a signal came.
-func (r *siteRun) first(ctx context.Context) (*dialects.Loaded, error) {
-	said := false
-	for {
-		l, err := r.load(r.cmd, r.paths)
-		if err != nil {
-			return nil, err
-		}
-		if !config.Errors(l.Problems) {
-			sayAll(r.cmd.ErrOrStderr(), r.told(l))
-			return l, appliance.Check(r.placed(l.Site))
-		}
-		if !r.passes() {
-			return nil, refuseErrors(r.cmd.ErrOrStderr(), l)
-		}
-		if !said {
-			sayAll(r.cmd.ErrOrStderr(), l.Problems)
-			fmt.Fprintln(r.cmd.ErrOrStderr(), "lvsctl: run: waiting until this host can make sense of the files")
-		}
-		said = true
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case <-r.hup:
-		case <-time.After(namesPause):
-		}
-	}
 }
 
 // passes tells whether the errors of the files are all of this host's making, and may
@@ -220,24 +190,8 @@ func (r *siteRun) live(l *dialects.Loaded) error {
 			r.d.comeHome(c, e)
 		}
 	}
-	r.d.extra = append(r.d.extra, daemon.Func("early reload", r.early))
+	r.d.extra = append(r.d.extra, r.d.early(r.hup))
 	return r.d.run(site)
-}
-
-// early does what was asked for after the files were read, and before signals were the
-// daemon's.
-func (r *siteRun) early(ctx context.Context) error {
-	select {
-	case <-r.d.app.Ready():
-	case <-ctx.Done():
-		return nil
-	}
-	select {
-	case <-r.hup:
-		r.d.readAgain()
-	default:
-	}
-	return nil
 }
 
 // told is what is wrong with files that can be run all the same.

@@ -53,6 +53,11 @@ func someFiles(cmd *cobra.Command, args []string) error {
 
 // load reads the files into one site.
 func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, error) {
+	return f.loadWithin(cmd.Context(), cmd, paths)
+}
+
+// loadWithin is the same; look-ups of names end with ctx.
+func (f *siteFiles) loadWithin(ctx context.Context, cmd *cobra.Command, paths []string) (*dialects.Loaded, error) {
 	host := dialects.Host{Online: f.online}
 	if f.online {
 		var err error
@@ -67,7 +72,7 @@ func (f *siteFiles) load(cmd *cobra.Command, paths []string) (*dialects.Loaded, 
 	if f.tableOnly {
 		host.HasLink = nil
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), lookupPatience)
+	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
 	l, err := dialects.Load(ctx, paths, dialects.Options{Dialect: f.dialect, Host: host, Stdin: cmd.InOrStdin()})
 	if err == nil && f.tableOnly && hasLink != nil {

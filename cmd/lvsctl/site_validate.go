@@ -123,7 +123,7 @@ func (o *validateOptions) run(cmd *cobra.Command, args []string) error {
 // problems are those of the files and those that the rules find, sorted.
 func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]lint.Finding, error) {
 	var all []lint.Finding
-	for _, p := range l.Problems {
+	for _, p := range slices.Concat(l.Problems, l.Idle) {
 		all = append(all, lint.Finding{Problem: p})
 	}
 	all = append(all, unsaid(l, lint.Site(l.Site))...)
@@ -132,7 +132,7 @@ func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]li
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, lint.Pair(l.Site, peer.Site)...)
+		all = append(all, againstPeer(l, peer)...)
 	}
 	if o.online {
 		have, err := snapshot()
@@ -158,6 +158,19 @@ func (o *validateOptions) problems(cmd *cobra.Command, l *dialects.Loaded) ([]li
 	}
 	slices.SortStableFunc(all, func(a, b lint.Finding) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
 	return all, nil
+}
+
+// againstPeer holds the files against those of the other director. What is wrong in
+// those is said over there, unless there is nothing else in them.
+func againstPeer(l, peer *dialects.Loaded) []lint.Finding {
+	if len(peer.Site.Instances)+len(peer.Site.Virtuals) > 0 || !config.Errors(peer.Problems) {
+		return lint.Pair(l.Site, peer.Site)
+	}
+	var all []lint.Finding
+	for _, p := range peer.Problems {
+		all = append(all, lint.Finding{Problem: p})
+	}
+	return all
 }
 
 // maxHeard bounds what is kept of a network that talks without end.

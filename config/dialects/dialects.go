@@ -5,6 +5,7 @@ package dialects
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,7 +23,8 @@ import (
 // Host is what the reading of files may ask. The zero value asks nobody: names
 // stay names, and what depends on this host is left open.
 type Host struct {
-	// Node is the host's name, as uname -n prints it.
+	// Node is the host's name, as uname -n prints it. Empty: not known, and the files
+	// are read as any node of theirs reads them.
 	Node string
 	// Online looks names up, with LinkOf and Own for addresses.
 	Online bool
@@ -56,6 +58,12 @@ type part struct {
 	autoReload bool
 	// mistakes are what keepalived would not take as it is written, in its words.
 	mistakes []string
+}
+
+// idle tells whether there is nothing in a part that a daemon would do, and nothing
+// wrong that would explain it.
+func (p part) idle() bool {
+	return len(p.site.Virtuals)+len(p.site.Instances)+len(p.unlooked) == 0 && !config.Errors(p.problems)
 }
 
 // outside is a setting that a site has no place for. Those of ldirectord are known
@@ -187,7 +195,7 @@ func readLdirectord(ctx context.Context, t text, h Host) part {
 
 // readKeepalived reads included files too.
 func readKeepalived(_ context.Context, t text, h Host) part {
-	opt := keepalived.Options{Include: keepalived.ReadFiles, HasLink: h.HasLink, User: h.User}
+	opt := keepalived.Options{Include: readTexts, HasLink: h.HasLink, User: h.User}
 	opt.ConfigID, _, _ = strings.Cut(h.Node, ".")
 	f, problems := keepalived.Parse(t.name, t.data, opt)
 	p := part{site: f.Site(), problems: problems, mistakes: f.Mistakes()}
@@ -195,6 +203,17 @@ func readKeepalived(_ context.Context, t text, h Host) part {
 		p.outside = append(p.outside, outside{problem: config.Problem{File: t.name, Severity: config.Warning, Text: text + ", and is left out"}})
 	}
 	return p
+}
+
+// readTexts reads files that are included, if they are text.
+func readTexts(pattern, from string) ([]keepalived.Text, error) {
+	found, err := keepalived.ReadFiles(pattern, from)
+	for _, f := range found {
+		if p, none := config.NoText(f.Name, f.Text); none {
+			return nil, errors.New(p.String())
+		}
+	}
+	return found, err
 }
 
 // outsideKeepalived are the settings of keepalived's daemon that a file makes.
@@ -209,6 +228,7 @@ func outsideKeepalived(g keepalived.Globals) []string {
 	}{
 		{"enable_script_security", g.ScriptSecurity},
 		{"dynamic_interfaces", g.DynamicInterfaces},
+		{"umask", g.Umask != keepalived.DefaultUmask},
 		{"lvs_flush", g.FlushAtStart},
 		{"lvs_flush_on_stop", g.FlushAtStop},
 		{"rs_init_notifies", g.InitNotifies},

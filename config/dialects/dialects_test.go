@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +157,110 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := Load(context.Background(), nil, Options{Dialect: "latin"}); err == nil {
 		t.Error("latin is a dialect")
+	}
+}
+
+// TestNoText: a file that is none of text is one problem, wherever it is read, and
+// nothing else is said of it.
+func TestNoText(t *testing.T) {
+	const noise = "virtual=10.0.0.1:80\n\x00\x01{ -A\nreal\n}\nauth x\nnode \n"
+	const at = ": this is no text file (line 2 has the byte 0x00); name a configuration"
+	good := map[string]string{"ha.cf": "node a b\nbcast eth0\n", "authkeys": "auth 1\n1 crc\n",
+		"haresources": "a 10.0.0.1/24/eth0 ldirectord::web.cf\n", "web.cf": "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n"}
+	kept := load(t, folder(t, good)).Beat
+	for _, tt := range []struct {
+		file  string // that is noise, beside what is good
+		path  string // that is read
+		opt   Options
+		wants bool
+	}{
+		{"noise", "noise", Options{}, true},
+		{"noise", "noise", Options{Dialect: "rules"}, true},
+		{"noise.cf", "noise.cf", Options{}, true},
+		{"keepalived.conf", "keepalived.conf", Options{}, true},
+		{"web.cf", "", Options{}, true},
+		{"ha.cf", "", Options{}, true},
+		{"haresources", "", Options{}, true},
+		{"authkeys", "", Options{}, true},
+		{"ha.cf", "", Options{Cluster: &kept}, false}, // which reads the others only
+	} {
+		files := maps.Clone(good)
+		files[tt.file] = noise
+		dir := folder(t, files)
+		l, err := Load(t.Context(), []string{filepath.Join(dir, tt.path)}, tt.opt)
+		if err != nil {
+			t.Errorf("%s: %v", tt.file, err)
+			continue
+		}
+		var said, want []string
+		for _, p := range l.Problems {
+			said = append(said, p.String())
+		}
+		if tt.wants {
+			want = []string{filepath.Join(dir, tt.file) + at}
+		}
+		if !slices.Equal(said, want) || config.Errors(l.Problems) != tt.wants {
+			t.Errorf("%s is noise: %q, want %q", tt.file, said, want)
+		}
+		if !slices.ContainsFunc(l.Files, func(r Read) bool { return r.Name == filepath.Join(dir, tt.file) }) {
+			t.Errorf("%s: read %v", tt.file, readNames(l))
+		}
+	}
+	dir := folder(t, map[string]string{"k.conf": "global_defs {\n}\ninclude noise.conf\n", "noise.conf": noise})
+	l := load(t, filepath.Join(dir, "k.conf"))
+	if len(l.Problems) != 1 || l.Problems[0].Severity != config.Error || !strings.HasSuffix(l.Problems[0].Text, dir+"/noise.conf"+at) {
+		t.Errorf("included: %v", l.Problems)
+	}
+}
+
+// TestIdle: a configuration that gives its program nothing to do is said to be one,
+// unless it is wrong, or a piece of one that does.
+func TestIdle(t *testing.T) {
+	const k, ld = "k.conf: no virtual router and no virtual service in it; they begin with vrrp_instance and virtual_server", "w.cf: no virtual service in it; one begins with virtual="
+	const router = "vrrp_instance V {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n"
+	const service = "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n"
+	for _, tt := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{map[string]string{"w.cf": ""}, ld},
+		{map[string]string{"w.cf": "# virtual=10.0.0.1:80\n\n"}, ld},
+		{map[string]string{"w.cf": "checktimeout=3\n"}, ld},
+		{map[string]string{"w.cf": "checktimeout=often\n"}, ""},
+		{map[string]string{"w.cf": service}, ""},
+		{map[string]string{"w.cf": "virtual=www.example:80\n\treal=10.0.0.2:80 gate\n"}, ""}, // the name counts
+		{map[string]string{"w.cf": "", "x.cf": service}, ld},
+		{map[string]string{"k.conf": "! nothing yet\n"}, ""}, // by its name it may be anything
+		{map[string]string{"k.conf": "global_defs {\n}\n"}, k},
+		{map[string]string{"k.conf": "include none*.conf\n"}, k},
+		{map[string]string{"k.conf": "include below/*.conf\n", "below/v.conf": router}, ""},
+		{map[string]string{"k.conf": "global_defs {\n}\n", "v.conf": router}, ""},
+		{map[string]string{"k.conf": router}, ""},
+		{map[string]string{"k.conf": "global_defs {\n}\n", "w.cf": ""}, k + " " + ld},
+		{map[string]string{"none.rules": ""}, ""}, // as ipvsadm -S writes an empty table
+	} {
+		dir := folder(t, tt.files)
+		var paths []string
+		for name := range tt.files {
+			if filepath.Dir(name) == "." {
+				paths = append(paths, filepath.Join(dir, name))
+			}
+		}
+		l, err := Load(t.Context(), paths, Options{})
+		if errors.Is(err, ErrDialect) && tt.want == "" {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.SortProblems(l.Idle)
+		var got []string
+		for _, p := range l.Idle {
+			got = append(got, strings.TrimPrefix(p.String(), dir+"/"))
+		}
+		if strings.Join(got, " ") != tt.want || config.Errors(l.Idle) {
+			t.Errorf("%q: %q, want %q", tt.files, got, tt.want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package dialects
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,9 @@ type Loaded struct {
 	// Unlooked are what is not in Site because it has names that were not looked up.
 	Unlooked []config.Problem
 	Files    []Read
+	// Idle are configurations of ldirectord and of keepalived that give them nothing to
+	// do.
+	Idle []config.Problem
 	// Cluster is what heartbeat's files say; nil if there are none. Beat are they.
 	Cluster *heartbeat.Cluster
 	Beat    heartbeat.Files
@@ -88,8 +92,12 @@ type loader struct {
 	parts []part
 	beat  heartbeat.Files
 	dir   string // of heartbeat's files
+	torn  bool   // one of these is no text
 	seen  []string
 	gates map[string][]string // the groups whose lines name a file
+
+	idle       []config.Problem // of files of keepalived, which one process reads together
+	keepalived bool             // one of these gives it something to do
 }
 
 // maxFile bounds what is read of a file: far more than any site needs.
@@ -226,6 +234,9 @@ func (l *loader) file(t text) error {
 	if len(t.data) > maxFile {
 		return fmt.Errorf("%s: larger than %d MiB", t.name, maxFile>>20)
 	}
+	if l.noText(t) {
+		return nil
+	}
 	name := l.opt.Dialect
 	if name == "" {
 		name = detect(t)
@@ -248,12 +259,41 @@ func (l *loader) file(t text) error {
 	return nil
 }
 
+// noText refuses a file that is none of text, before anybody tries to make sense of it.
+func (l *loader) noText(t text) bool {
+	p, found := config.NoText(t.name, t.data)
+	if !found {
+		return false
+	}
+	dialect := cmp.Or(l.opt.Dialect, byName(t.name))
+	l.out.Files = append(l.out.Files, Read{Name: t.name, Dialect: dialect, Text: t.data})
+	if slices.Contains(beatFiles, dialect) {
+		l.dir = filepath.Dir(t.name)
+		if l.opt.Cluster != nil {
+			return true // what is on the disk does not count
+		}
+		l.torn = true
+	}
+	l.out.Problems = append(l.out.Problems, p)
+	return true
+}
+
 // take keeps what a file says.
 func (l *loader) take(t text, dialect string, p part) {
 	l.out.Files = append(l.out.Files, Read{Name: t.name, Dialect: dialect, Text: t.data, AutoReload: p.autoReload,
 		Instances: len(p.site.Instances), Virtuals: len(p.site.Virtuals), Mistakes: p.mistakes})
 	p.name = t.name
 	l.parts = append(l.parts, p)
+	switch {
+	case dialect == "keepalived" && p.idle():
+		l.idle = append(l.idle, config.Problem{File: t.name, Severity: config.Warning,
+			Text: "no virtual router and no virtual service in it", Hint: "they begin with vrrp_instance and virtual_server"})
+	case dialect == "keepalived":
+		l.keepalived = true
+	case dialect == "ldirectord" && p.idle():
+		l.out.Idle = append(l.out.Idle, config.Problem{File: t.name, Severity: config.Warning,
+			Text: "no virtual service in it", Hint: "one begins with virtual="})
+	}
 }
 
 // bind has the services of a file follow a group: heartbeat runs ldirectord with it
@@ -276,12 +316,11 @@ func (l *loader) heartbeat() {
 	}
 	l.out.Beat = l.beat
 	h := l.opt.Host
-	node := ""
-	if h.Online {
-		node = h.Node
-	}
-	c, problems := heartbeat.Parse(l.beat, heartbeat.Options{Node: node, LinkOf: h.LinkOf, Own: h.Own})
+	c, problems := heartbeat.Parse(l.beat, heartbeat.Options{Node: h.Node, LinkOf: h.LinkOf, Own: h.Own})
 	l.out.Cluster = c
+	if l.torn {
+		return // what the others say makes no sense without it
+	}
 	l.parts = append(l.parts, part{site: c.Site(), problems: problems})
 	given, wanted := l.given("ldirectord"), c.Ldirectord()
 	other := func(w heartbeat.Wanted) bool { return w.Config != wanted[0].Config }
@@ -330,7 +369,9 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 			return
 		}
 		l.seen = append(l.seen, name)
-		l.take(t, "ldirectord", readLdirectord(l.ctx, t, l.opt.Host))
+		if !l.noText(t) {
+			l.take(t, "ldirectord", readLdirectord(l.ctx, t, l.opt.Host))
+		}
 		return
 	}
 	l.out.Problems = append(l.out.Problems, config.Problem{File: w.Source.File, Line: w.Source.Line, Severity: config.Error,
@@ -339,6 +380,9 @@ func (l *loader) ldirectord(w heartbeat.Wanted, given []string) {
 }
 
 func (l *loader) finish() {
+	if !l.keepalived {
+		l.out.Idle = append(l.out.Idle, l.idle...)
+	}
 	sites := make([]config.Site, len(l.parts))
 	for i, p := range l.parts {
 		for j := range p.site.Virtuals {

@@ -31,7 +31,7 @@ func (r *reader) finishInstance(i *instance) {
 		r.impossible(i, fmt.Sprintf("(%s) the virtual router id must be set", i.Name), "it has no virtual_router_id", "write virtual_router_id N, the same on all its routers")
 	}
 	i.StartMaster = i.master && i.Priority != vrrp.PriorityOwner
-	i.FirstWait = r.g.StartupDelay
+	i.StartDelay = r.g.StartupDelay
 	i.GarpInterval, i.NAInterval = r.g.GarpInterval, r.g.NAInterval
 }
 

@@ -5,6 +5,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +26,9 @@ type Globals struct {
 	ScriptUser, ScriptGroup string
 	// ScriptSecurity forbids to run as root what somebody else could change.
 	ScriptSecurity bool
+
+	// Umask is that of the process and of the scripts that it runs.
+	Umask uint32
 
 	VRRPVersion        uint8 // 2 unless told otherwise
 	Group4, Group6     netip.Addr
@@ -66,9 +71,12 @@ type Mail struct {
 	Timeout time.Duration
 }
 
+// DefaultUmask is keepalived's: what is written is for its owner, and no program.
+const DefaultUmask = 0o177
+
 // defaultGlobals are keepalived's.
 func defaultGlobals() Globals {
-	return Globals{VRRPVersion: 2, Garp: vrrp.DefaultGarp, DownAdverts: 3, Mail: Mail{Timeout: 30 * time.Second}}
+	return Globals{Umask: DefaultUmask, VRRPVersion: 2, Garp: vrrp.DefaultGarp, DownAdverts: 3, Mail: Mail{Timeout: 30 * time.Second}}
 }
 
 // ignored is a keyword that is read and does nothing; what says what happens
@@ -194,7 +202,7 @@ var globalScope = sync.OnceValue(func() *scope {
 		"log_unknown_vrids":        ignored("adverts of unknown routers are passed over"),
 		"vmac_prefix":              ignored("use_vmac has to name its interface"),
 		"vmac_addr_prefix":         ignored("use_vmac has to name its interface"),
-		"umask":                    ignored("files are made for their owner"),
+		"umask":                    {need: 1, mean: (*reader).umask},
 		"random_seed":              ignored("there is no $_RANDOM"),
 		"reload_check_config":      ignored("a file is always checked before it is taken"),
 		"reload_time_file":         ignored("reload with a signal"),
@@ -413,6 +421,55 @@ func (r *reader) globalDownAdverts(s *stmt) {
 	if n, ok := r.lenient(s, s.arg(1), 1, 100, fmt.Sprintf("Invalid vrrp_down_timer_adverts [1:100] '%s'", s.arg(1)), "3 is used"); ok {
 		r.g.DownAdverts = int(n)
 	}
+}
+
+func (r *reader) umask(s *stmt) {
+	mask, theirs := readUmask(s.words[1:])
+	if theirs != "" {
+		r.warn(s.place, theirs, fmt.Sprintf("umask %s: that is no mask; %04o is used", strings.Join(s.words[1:], " "), r.g.Umask), "write it as umask(1) has it: 0177")
+		return
+	}
+	r.g.Umask = mask
+}
+
+// umaskBits are the names of the bits, the highest first.
+const umaskBits = "IRUSR IWUSR IXUSR IRGRP IWGRP IXGRP IROTH IWOTH IXOTH"
+
+// readUmask reads a number as C writes it, or names with | between them. theirs is
+// what keepalived says of anything else.
+func readUmask(words []string) (mask uint32, theirs string) {
+	if first := words[0]; first != "" && first[0] >= '0' && first[0] <= '9' {
+		n, err := strconv.ParseUint(first, 0, 32)
+		switch {
+		case len(words) > 1:
+			return 0, "Extra parameter(s) to umask option"
+		case err != nil || n > 0o777 || strings.ContainsAny(first, "_bBoO"): // as Go writes it
+			return 0, "invalid umask value " + first
+		}
+		return uint32(n), ""
+	}
+	names, next := strings.Fields(umaskBits), true // whether a name is next
+	for _, word := range words {
+		for rest := word; rest != ""; {
+			if !next {
+				if rest[0] != '|' {
+					return 0, "Invalid umask syntax " + word
+				}
+				rest, next = rest[1:], true
+				continue
+			}
+			i := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(rest, name) })
+			if i < 0 {
+				return 0, "Unknown umask bit " + rest
+			}
+			mask |= 0o400 >> i
+			rest, next = rest[len(names[i]):], false
+		}
+	}
+	if next {
+		return 0, "umask missing bit value"
+	}
+	return mask, ""
 }
 
 func (r *reader) startupDelay(s *stmt) {

@@ -75,7 +75,7 @@ var keywordScopes = []struct {
 		"vrrp_garp_lower_prio_repeat": "vrrp_garp_lower_prio_repeat 9", "vrrp_garp_interval": "vrrp_garp_interval 0.01", "vrrp_gna_interval": "vrrp_gna_interval 0.01",
 		"vrrp_min_garp": "vrrp_min_garp", "vrrp_down_timer_adverts": "vrrp_down_timer_adverts 4", "vrrp_skip_check_adv_addr": "vrrp_skip_check_adv_addr",
 		"vrrp_check_unicast_src": "vrrp_check_unicast_src", "vrrp_lower_prio_no_advert": "vrrp_lower_prio_no_advert", "vrrp_higher_prio_send_advert": "vrrp_higher_prio_send_advert",
-		"vrrp_startup_delay": "vrrp_startup_delay 5", "dynamic_interfaces": "dynamic_interfaces",
+		"vrrp_startup_delay": "vrrp_startup_delay 5", "umask": "umask 022", "dynamic_interfaces": "dynamic_interfaces",
 		"lvs_sync_daemon": "lvs_sync_daemon eth0 inst A id 3", "lvs_timeouts": "lvs_timeouts tcp 9", "lvs_flush": "lvs_flush", "lvs_flush_on_stop": "lvs_flush_on_stop", "lvs_flush_onstop": "lvs_flush_onstop",
 		// These change what the daemon says, for they have no meaning in one process.
 		"rs_init_notifies": "rs_init_notifies", "vrrp_priority": "vrrp_priority 3", "vrrp_rt_priority": "vrrp_rt_priority 3", "checker_priority": "checker_priority 3", "checker_rt_priority": "checker_rt_priority 3",

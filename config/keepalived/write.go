@@ -130,7 +130,8 @@ func commandText(words []string) string {
 
 // seconds writes a time with the fraction that it has.
 func seconds(d time.Duration) string {
-	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	whole, rest := d/time.Second, d%time.Second
+	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%d.%09d", whole, rest), "0"), ".") // exact, as a float is not
 }
 
 func (p *siteWriter) globals(s config.Site) {
@@ -146,7 +147,7 @@ func (p *siteWriter) globals(s config.Site) {
 		in := s.Instances[0]
 		p.pause("vrrp_garp_interval", in.GarpInterval)
 		p.pause("vrrp_gna_interval", in.NAInterval)
-		p.pause("vrrp_startup_delay", in.FirstWait)
+		p.pause("vrrp_startup_delay", in.Delay())
 	}
 	p.close()
 }

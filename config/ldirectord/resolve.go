@@ -43,7 +43,7 @@ func (s *system) Addr(host string, f lvs.Family) (netip.Addr, error) {
 	}
 	found, err := net.DefaultResolver.LookupNetIP(s.ctx, network, host)
 	if err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}, unknown(err)
 	}
 	if len(found) == 0 {
 		return netip.Addr{}, fmt.Errorf("no %v address", f)
@@ -52,6 +52,25 @@ func (s *system) Addr(host string, f lvs.Family) (netip.Addr, error) {
 		return found[0].Unmap(), nil
 	}
 	return found[0].WithZone(""), nil
+}
+
+// unknown is why there is no address, without what differs each time: the port that
+// was asked from, and which server was the last to be silent. Who tries again says
+// nothing as long as the reason is the same.
+func unknown(err error) error {
+	var dns *net.DNSError
+	switch {
+	case !errors.As(err, &dns):
+		return err
+	case dns.IsTimeout:
+		return errors.New("no name server has answered in time")
+	}
+	why := dns.Err[strings.LastIndex(dns.Err, ": ")+1:] // "read udp 10.0.0.1:40123->10.0.0.9:53: read: connection refused"
+	why = strings.TrimSpace(why)
+	if dns.IsNotFound || dns.Server == "" {
+		return errors.New(why)
+	}
+	return fmt.Errorf("name server %s: %s", dns.Server, why)
 }
 
 // Port looks the service up as getservbyname(3) does, which unlike Go's own

@@ -2,7 +2,11 @@ package ldirectord
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +53,42 @@ func TestSystem(t *testing.T) {
 	v := f.Virtuals()
 	if config.Errors(problems) || len(v) != 1 || v[0].Service.Addr.String() != "127.0.0.1:80" || v[0].Members[0].Name != "127.0.0.1:53" {
 		t.Errorf("%v, %+v", problems, v)
+	}
+}
+
+// TestTheReasonStaysTheSame: a name server that is not there gives one reason however
+// often it is asked, and from whichever port.
+func TestTheReasonStaysTheSame(t *testing.T) {
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := socket.LocalAddr().String()
+	socket.Close()
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", nobody)
+	}}
+	asked, said := map[string]bool{}, map[string]bool{}
+	for range 4 {
+		_, err := r.LookupNetIP(t.Context(), "ip4", "web.example.")
+		if err == nil {
+			t.Fatal("somebody has answered")
+		}
+		asked[err.Error()], said[unknown(err).Error()] = true, true
+	}
+	if len(asked) < 2 || len(said) != 1 {
+		t.Errorf("of %q it says %q", slices.Collect(maps.Keys(asked)), slices.Collect(maps.Keys(said)))
+	}
+	for want, err := range map[string]error{
+		"no such host":                                    &net.DNSError{Err: "no such host", Name: "web", Server: "10.0.0.9:53", IsNotFound: true},
+		"no name server has answered in time":             &net.DNSError{Err: "read udp 10.0.0.1:40123->10.0.0.9:53: i/o timeout", Name: "web", Server: "10.0.0.9:53", IsTimeout: true},
+		"name server 10.0.0.9:53: server misbehaving":     &net.DNSError{Err: "server misbehaving", Name: "web", Server: "10.0.0.9:53", IsTemporary: true},
+		"name server 10.0.0.9:53: network is unreachable": &net.DNSError{Err: "dial udp 10.0.0.9:53: connect: network is unreachable", Server: "10.0.0.9:53"},
+		"something else":                                  errors.New("something else"),
+	} {
+		if got := unknown(err).Error(); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
 	}
 }
 

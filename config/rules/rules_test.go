@@ -182,6 +182,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range stories {
 		f.Add([]byte(s.text))
 	}
+	f.Add([]byte("-A -t 10.0.0.1:80 \x00#\n\x00\n")) // words that are empty
 	f.Fuzz(func(t *testing.T, text []byte) {
 		site, problems := Parse("r", text, Options{})
 		if config.Errors(problems) {

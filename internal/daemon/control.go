@@ -82,7 +82,7 @@ func (c *Control) Run(ctx context.Context) error {
 // listen makes the socket under another name first: it has its mode before
 // anybody can find it.
 func listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := MakeFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	if err := vacate(path); err != nil {

@@ -60,7 +60,13 @@ func (f *PidFile) Take() error {
 		return fmt.Errorf("another process %w (it holds %s)", ErrRunning, f.Path)
 	}
 	line := []byte(strconv.Itoa(os.Getpid()) + "\n")
-	if err = h.Truncate(0); err == nil {
+	if st, e := h.Stat(); e == nil && st.Size() == 0 {
+		err = h.Chmod(0o644) // a new one: others look here, whatever the umask
+	}
+	if err == nil {
+		err = h.Truncate(0)
+	}
+	if err == nil {
 		_, err = h.WriteAt(line, 0)
 	}
 	if err != nil {

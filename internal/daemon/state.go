@@ -80,10 +80,31 @@ func (s *StateFile) Store(v any) error {
 	return replace(s.Path, append(b, '\n'), 0o600)
 }
 
+// MakeFolder makes a folder, and those that it is in, that everybody may enter whatever
+// the umask: who looks for something in it may be another user.
+func MakeFolder(path string) error {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := MakeFolder(parent); err != nil {
+			return err
+		}
+	}
+	err := os.Mkdir(path, 0o755)
+	if st, e := os.Stat(path); errors.Is(err, fs.ErrExist) && e == nil && st.IsDir() {
+		return nil // somebody was faster
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
+}
+
 // replace puts a file with new content in place of one, all or nothing.
 func replace(path string, content []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := MakeFolder(dir); err != nil {
 		return err
 	}
 	// One name, so that what a kill leaves behind does not pile up.

@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -167,4 +169,55 @@ func TestKept(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	NewStateFile(filepath.Join(dir, "other.json"), 1).Kept(ended) // nobody keeps it
+}
+
+// Whatever the umask: others find the socket and the pid files, and nobody else reads
+// what is kept.
+func TestFoldersUnderAUmask(t *testing.T) {
+	old := syscall.Umask(0o177)
+	defer syscall.Umask(old)
+	top := t.TempDir()
+	wants := func(path string, want fs.FileMode) {
+		t.Helper()
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o, want %o", path, got, want)
+		}
+	}
+	dir := filepath.Join(top, "a/b/c")
+	for range 2 { // the second time it is there
+		if err := MakeFolder(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{dir, filepath.Dir(dir), filepath.Join(top, "a")} {
+		wants(path, 0o755)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := MakeFolder(dir); err != nil {
+		t.Fatal(err)
+	}
+	wants(dir, 0o700) // somebody's choice
+	p := &PidFile{Path: filepath.Join(top, "p.pid"), Word: "x"}
+	if err := p.Take(); err != nil {
+		t.Fatal(err)
+	}
+	wants(p.Path, 0o644)
+	if err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(top, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, filepath.Join(file, "below")} {
+		if err := MakeFolder(path); err == nil {
+			t.Errorf("%s is a folder", path)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package ipvsadm
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/lvsctl/lvsctl/lvs"
 )
@@ -252,7 +253,7 @@ func rulesOnly(v Verb) string {
 
 func beforeComment(words []string) []string {
 	for i, w := range words {
-		if w[0] == '#' {
+		if strings.HasPrefix(w, "#") { // a NUL at its beginning makes a word empty
 			return words[:i]
 		}
 	}

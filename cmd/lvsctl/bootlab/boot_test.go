@@ -134,6 +134,44 @@ func TestTheResolverIsLate(t *testing.T) {
 	r.wantVIP()
 }
 
+// TestHeartbeatsResolverIsLate: the same for a node of heartbeat's, which has no network
+// card at first either. It can be told to stop while it waits.
+func TestHeartbeatsResolverIsLate(t *testing.T) {
+	r := newRig(t)
+	node := strings.TrimSpace(r.director.Run("uname", "-n"))
+	r.director.WriteFile("/etc/resolv.conf", "nameserver 10.0.0.99\noptions timeout:1 attempts:1\n", 0o644) // nobody is there
+	for name, text := range map[string]string{
+		"ha.cf": "bcast eth0\nkeepalive 1\ndeadtime 4\ninitdead 8\nauto_failback on\nnode " + node + " other\n", "authkeys": "auth 1\n1 sha1 secret\n",
+		"haresources": node + " " + vip + "/32/eth0 ldirectord::web.cf\n", "web.cf": strings.Replace(services, "10.0.0.12", "web2.example", 1),
+	} {
+		r.director.WriteFile("/etc/ha.d/"+name, text, 0o600)
+	}
+	const waits = "lvsctl: heartbeat run: waiting until this host can make sense of the files"
+	begin := func() {
+		t.Helper()
+		r.run = r.director.Start(lvsctl(), "heartbeat", "run")
+		r.run.Await(waits, patience)
+	}
+	begin()
+	if err := r.run.Stop(); err != nil {
+		t.Errorf("a stop while it waits: %v", err)
+	}
+	begin()
+	time.Sleep(looks)
+	r.once(waits)
+	if n := strings.Count(r.run.Output(), "host web2.example: "); n != 1 {
+		t.Errorf("web2.example was named %d times", n)
+	}
+	r.run.Signal(syscall.SIGHUP) // which has it look again, and no more
+	r.director.Nic("eth0", r.lan, "10.0.0.1/24")
+	r.director.WriteFile("/etc/hosts", "10.0.0.12 web2.example\n", 0o644)
+	r.wantTable(tableOf("10.0.0.11", "10.0.0.12"))
+	r.wantVIP()
+	if err := r.run.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
 const stateFile = "/var/lib/lvsctl/lvsctl-lvsctl.json"
 
 // TestWhatIsKept: a drain and a standby outlive a kill. A state file that is torn is
