@@ -26,7 +26,9 @@ type moody struct {
 	mu       sync.Mutex
 	refuse   func(lvs.Change) syscall.Errno
 	unloaded bool
-	tries    int // changes that were tried
+	tries    int           // changes that were tried
+	takes    time.Duration // a look
+	looks    int
 }
 
 func newMoody(entries ...lvs.Entry) *moody {
@@ -54,8 +56,10 @@ func (m *moody) mood(refuse func(lvs.Change) syscall.Errno) {
 
 func (m *moody) State() (lvs.State, error) {
 	m.mu.Lock()
-	unloaded := m.unloaded
+	unloaded, takes := m.unloaded, m.takes
+	m.looks++
 	m.mu.Unlock()
+	time.Sleep(takes)
 	if unloaded {
 		return nil, syscall.ENOENT
 	}
@@ -424,6 +428,44 @@ func TestASurpriseIsJudgedAsWell(t *testing.T) {
 		s.table("100:80: a=5")
 		s.results(up("b"))
 		s.table("100:80: a=5 b=3")
+		s.stop()
+	})
+}
+
+// A table that takes long to read is read more rarely; one look that took long, because
+// the machine had other things to do, changes nothing.
+func TestLooksAreAfforded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newMoody()
+		takes := func(d time.Duration) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.takes, k.looks = d, 0
+		}
+		looks := func(what string, least, most int) {
+			t.Helper()
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			if k.looks < least || k.looks > most {
+				t.Errorf("%s: %d looks in a minute, want %d to %d", what, k.looks, least, most)
+			}
+		}
+		takes(time.Second)
+		s := direct(t, k, Options{Virtuals: ab()})
+		s.wait(time.Second)
+		takes(10 * time.Millisecond)
+		s.wait(time.Minute)
+		looks("after a slow start", 28, 32)
+		takes(time.Second)
+		s.wait(2 * defaultLook)
+		takes(10 * time.Millisecond)
+		s.wait(time.Minute)
+		looks("after a slow moment", 28, 32)
+		takes(400 * time.Millisecond)
+		s.wait(time.Minute)
+		takes(400 * time.Millisecond)
+		s.wait(time.Minute)
+		looks("a large table", 2, 4)
 		s.stop()
 	})
 }

@@ -24,7 +24,8 @@ type loop struct {
 	counted  bool
 	looked   time.Time // of the last good look, zero before the first
 	nextLook time.Time
-	lost     error // why the last look failed
+	reads    []time.Duration // what the last ones took
+	lost     error           // why the last look failed
 	lostFor  time.Duration
 
 	done     uint64 // version of the plan that the kernel was last told
@@ -148,6 +149,7 @@ func (l *loop) sayGates(now time.Time) {
 
 // look reads the kernel's table and lets the plan judge what others changed.
 func (l *loop) look(now time.Time) bool {
+	began := time.Now()
 	truth, err := l.read()
 	if err != nil {
 		l.cannotRead(err, now)
@@ -158,9 +160,7 @@ func (l *loop) look(now time.Time) bool {
 		l.lost, l.lostFor, l.again = nil, 0, true
 	}
 	first := l.looked.IsZero()
-	// What the reading took tells how often it can be afforded.
-	took := time.Since(now)
-	l.looked, l.nextLook = now, now.Add(max(l.opt.Look, 50*took))
+	l.looked, l.nextLook = now, now.Add(max(l.opt.Look, 50*l.cost(time.Since(began))))
 	if first {
 		l.begin(truth, now)
 		return true
@@ -168,6 +168,19 @@ func (l *loop) look(now time.Time) bool {
 	l.notice(truth, now)
 	l.report(l.plan.Emptied(l.state, now)...)
 	return true
+}
+
+// cost is what a look takes, which tells how often it can be afforded: the least of the
+// last three, and nothing before there are so many. A busy machine that lets us wait in
+// the middle of one makes it no dearer.
+func (l *loop) cost(took time.Duration) time.Duration {
+	const kept = 3
+	l.reads = append(l.reads, took)
+	if len(l.reads) < kept {
+		return 0
+	}
+	l.reads = l.reads[len(l.reads)-kept:]
+	return slices.Min(l.reads)
 }
 
 func (l *loop) read() (lvs.Table, error) {
