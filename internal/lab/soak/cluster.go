@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,6 +68,13 @@ func newCluster(t lab.T, lvsctl string) *cluster {
 	}
 	for _, name := range all {
 		c.hosts[name] = n.Host(name).Nic("eth0", lan, addrOf[name]+"/24")
+	}
+	for _, name := range lbs {
+		// A client that comes again from a port that it has used within two minutes is
+		// sent where it was sent then. Where that server has left the table, IPVS drops
+		// its packets without a word unless it is told not to: lvsctl doctor says so.
+		c.hosts[name].Run(append(slices.Clone(c.byHand), "-L", "-n")...) // loads it
+		c.hosts[name].SetSysctl("net.ipv4.vs.expire_nodest_conn", "1")
 	}
 	for _, name := range webs {
 		s := &webServer{name: name, host: c.hosts[name]}

@@ -63,7 +63,7 @@ func (t timing) rules() map[Kind]rule {
 		Standby: {0, true, hands},
 		Resume:  {0, true, "the other one lets go when it hears of the new master"},
 		Thaw:    {t.advert, true, two},
-		Mend:    {t.advert, true, two},
+		Mend:    {t.silence(), true, "who was without a link waits for three adverts and the skew; what is on its way then is the other one's"},
 		Flap:    {2 * t.silence(), true, "three adverts and the skew, until the other one takes over, and again if it has not yet"},
 		Start:   {t.silence(), true, "a start clears what a crash has left; if nobody has taken over yet, it is three adverts and the skew"},
 
