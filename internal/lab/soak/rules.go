@@ -50,6 +50,7 @@ func (t timing) rules() map[Kind]rule {
 		silent   = "three adverts and the skew"
 		forwards = "three adverts and the skew; the kernel forwards meanwhile"
 		hands    = "a master hands over before it lets go"
+		returns  = "who returns waits for three adverts and the skew; what is on its way then is the other one's"
 		two      = "two masters hear of each other within an advert"
 		again    = "it is put back at once"
 		claims   = "who has asked meanwhile is told otherwise, at most a second later"
@@ -61,9 +62,9 @@ func (t timing) rules() map[Kind]rule {
 		Freeze:  {t.silence(), true, forwards},
 		Stop:    {0, true, hands},
 		Standby: {0, true, hands},
-		Resume:  {0, true, "the other one lets go when it hears of the new master"},
+		Resume:  {t.silence(), true, returns},
 		Thaw:    {t.advert, true, two},
-		Mend:    {t.silence(), true, "who was without a link waits for three adverts and the skew; what is on its way then is the other one's"},
+		Mend:    {t.silence(), true, returns},
 		Flap:    {2 * t.silence(), true, "three adverts and the skew, until the other one takes over, and again if it has not yet"},
 		Start:   {t.silence(), true, "a start clears what a crash has left; if nobody has taken over yet, it is three adverts and the skew"},
 
