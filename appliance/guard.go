@@ -80,7 +80,7 @@ const (
 	// mostClaimants bounds what forged claims can make us remember.
 	mostClaimants = 8
 	// listenAgain is the pause after a device could not be listened to.
-	listenAgain = time.Second
+	listenAgain = 10 * time.Second
 )
 
 func newGuard(host Host, tell *announcer, say func(Level, string, string)) *guard {
