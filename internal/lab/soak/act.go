@@ -214,7 +214,7 @@ func (r *run) actServer(e *happened) error {
 		if e.Kind == Undrain {
 			verb = "undrain"
 		}
-		return r.everyDirector(verb, addrOf[e.Host])
+		return r.tellDirectors(verb, addrOf[e.Host])
 	case KillKeep:
 		if e.Arg&1 == 1 {
 			return r.dump(e)
@@ -224,6 +224,44 @@ func (r *run) actServer(e *happened) error {
 		return c.end(e.Host, syscall.SIGTERM, r.patient())
 	case StartKeep:
 		c.start(e.Host)
+	}
+	return nil
+}
+
+// tellDirectors gives an order that every director has to get, in its time: one that
+// cannot hear it gets it as soon as it can, as from anybody who comes back to it.
+func (r *run) tellDirectors(args ...string) error {
+	for _, name := range lbs {
+		r.owed[name] = append(r.owed[name], args)
+	}
+	return r.pay()
+}
+
+// pay gives directors the orders that they could not hear before.
+func (r *run) pay() error {
+	var errs []error
+	for _, name := range lbs {
+		for len(r.owed[name]) > 0 {
+			if age, lives := r.c.lives(name); !lives || age < r.hearing() {
+				break
+			}
+			args := r.owed[name][0]
+			r.owed[name] = r.owed[name][1:]
+			errs = append(errs, r.order(name, args...))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// paid tells whether every director that lives has its orders.
+func (r *run) paid() error {
+	if err := r.pay(); err != nil {
+		return err
+	}
+	for _, name := range lbs {
+		if _, lives := r.c.lives(name); lives && len(r.owed[name]) > 0 {
+			return fmt.Errorf("%s has not heard %v yet", name, r.owed[name])
+		}
 	}
 	return nil
 }

@@ -103,7 +103,10 @@ type run struct {
 	done     chan struct{}
 	tasks    sync.WaitGroup
 	began    time.Time
-	hurt     string // the director that is hurt; of the thread of events alone
+
+	// Of the thread of events alone.
+	hurt string                // the director that is hurt
+	owed map[string][][]string // orders that a director could not hear yet
 
 	mu          sync.Mutex
 	serving     bool // the client has to be served
@@ -132,7 +135,7 @@ type run struct {
 // did wrong is in the report.
 func Run(t lab.T, o Options) (*Report, error) {
 	r := &run{o: o, done: make(chan struct{}), byServer: map[string]int{}, seen: map[string]sight{}, ill: map[string]*illness{},
-		more: map[string]table{}, told: map[string]bool{}, weight: map[string]Weight{}, began: time.Now(), ownClock: lab.InGuest()}
+		owed: map[string][][]string{}, more: map[string]table{}, told: map[string]bool{}, weight: map[string]Weight{}, began: time.Now(), ownClock: lab.InGuest()}
 	r.c = newCluster(t, o.Lvsctl)
 	r.wires = map[string]*lab.Capture{"client": r.c.client.Capture("eth0")}
 	for _, name := range all {
@@ -210,7 +213,7 @@ func (r *run) live() error {
 	r.mu.Unlock()
 	r.say("up after %v", time.Since(r.began).Round(time.Millisecond))
 	r.happen()
-	if !r.settle("it does not come to rest", r.whole) {
+	if !r.settle("its orders", r.paid) || !r.settle("it does not come to rest", r.whole) {
 		return nil
 	}
 	r.pause(2 * time.Second)
@@ -247,6 +250,9 @@ func (r *run) one(e Event) {
 	r.pause(e.Pause)
 	if (isHurt(e.Kind) || e.Kind == Flap) && !r.settle("it does not get well before "+e.String(), r.ready) {
 		return
+	}
+	if !r.settle("its orders before "+e.String(), r.paid) {
+		return // a drain that should have ended leaves no server to what comes
 	}
 	if isHurt(e.Kind) {
 		r.hurt = e.Host
