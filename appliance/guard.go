@@ -26,8 +26,8 @@ type guard struct {
 
 	mu       sync.Mutex // for what follows
 	members  map[string]guarded
-	masters  map[string]bool
-	ears     map[string]*ear // by device
+	masters  map[string]time.Time // since when
+	ears     map[string]*ear      // by device
 	contests map[contested]*contest
 	soon     *time.Timer // arranges; nil: nothing has changed
 	closed   bool
@@ -67,6 +67,10 @@ const (
 	// claimSettle lets what comes at once be answered once, and instances that change
 	// together be arranged for together.
 	claimSettle = 100 * time.Millisecond
+	// fresh is how long a new master leaves it at the announcements that VRRP has it make:
+	// the kernel of a master that was killed still has the address, and says so until
+	// what it knows of its neighbours has aged.
+	fresh = 10 * time.Second
 	// claimPause is the least time between two answers; of the first claimsAtOnce.
 	claimPause   = time.Second
 	claimsAtOnce = 10
@@ -84,7 +88,7 @@ const (
 )
 
 func newGuard(host Host, tell *announcer, say func(Level, string, string)) *guard {
-	return &guard{host: host, tell: tell, say: say, masters: map[string]bool{}, ears: map[string]*ear{}, contests: map[contested]*contest{}}
+	return &guard{host: host, tell: tell, say: say, masters: map[string]time.Time{}, ears: map[string]*ear{}, contests: map[contested]*contest{}}
 }
 
 // use names the instances and what they have.
@@ -100,7 +104,7 @@ func (g *guard) changed(instance string, t vrrp.Transition) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.To == vrrp.Master {
-		g.masters[instance] = true
+		g.masters[instance] = time.Now()
 	} else {
 		delete(g.masters, instance)
 	}
@@ -241,11 +245,13 @@ func (g *guard) claimed(link string, c netif.Claim) {
 	if k.answer != nil {
 		return
 	}
+	name := e.ips[c.IP]
 	wait := claimSettle
 	if c.Announces {
-		wait += g.members[e.ips[c.IP]].interval
+		wait += g.members[name].interval
 	}
-	k.answer = time.AfterFunc(max(wait, k.pause()-now.Sub(k.told)), func() { g.answer(key) })
+	wait = max(wait, fresh-now.Sub(g.masters[name]), k.pause()-now.Sub(k.told))
+	k.answer = time.AfterFunc(wait, func() { g.answer(key) })
 }
 
 // pause is the least time between two answers.
@@ -275,7 +281,7 @@ func (g *guard) answer(key contested) {
 	}
 	k.answer = nil
 	e := g.ears[key.link]
-	if err != nil || len(foreign) == 0 || e == nil || !g.masters[e.ips[key.ip]] {
+	if err != nil || len(foreign) == 0 || e == nil || g.masters[e.ips[key.ip]].IsZero() {
 		return // another device of this host, for which the kernel answers as well; or not master any more
 	}
 	now := time.Now()

@@ -14,21 +14,21 @@ import (
 
 var claimedVIP = netip.MustParseAddr("10.0.0.100")
 
-// guarded1 is a master since 3.609 s, at 10 s.
+// guarded1 is a master since 3.609 s, at 20 s.
 func guarded1(t *testing.T, host *fakeHost) (*running, config.Instance) {
 	t.Helper()
 	in := instance("VI_1", 51, "10.0.0.100/32", "10.0.0.101/32", "2001:db8::100/128")
 	r := start(t, host, config.Site{Instances: []config.Instance{in}}, nil)
-	time.Sleep(time.Until(host.start.Add(10 * time.Second)))
+	time.Sleep(time.Until(host.start.Add(20 * time.Second)))
 	return r, in
 }
 
-// claims are the announcements since 10 s.
+// claims are the announcements since 20 s.
 func (h *fakeHost) claims() []string {
 	var out []string
 	for _, line := range h.told("claims") {
 		var at float64
-		if _, err := fmt.Sscan(line, &at); err == nil && at >= 10 {
+		if _, err := fmt.Sscan(line, &at); err == nil && at >= 20 {
 			out = append(out, line)
 		}
 	}
@@ -48,7 +48,7 @@ func TestClaimsAreAnswered(t *testing.T) {
 			}
 		}
 		time.Sleep(5 * time.Second)
-		if got := host.claims(); len(got) != 1 || got[0] != "10.100 eth0 claims 10.0.0.100" {
+		if got := host.claims(); len(got) != 1 || got[0] != "20.100 eth0 claims 10.0.0.100" {
 			t.Errorf("told: %q", got)
 		}
 		if got := r.said("duplicate VIP"); len(got) != 1 || !strings.Contains(got[0], "10.0.0.100 is here, and on eth0 somebody says that it is at 02:00:00:00:00:99") {
@@ -79,7 +79,7 @@ func TestSuccessorsMayClaim(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			got := strings.Join(host.claims(), "; ")
-			if want := map[bool]string{false: "11.100 eth0 claims 10.0.0.100"}[advert]; got != want {
+			if want := map[bool]string{false: "21.100 eth0 claims 10.0.0.100"}[advert]; got != want {
 				t.Errorf("with an advert %v: told %q, want %q", advert, got, want)
 			}
 			if advert && host.claim("eth0", netif.Claim{IP: claimedVIP, MAC: "02:00:00:00:00:02"}) != 0 {
@@ -87,6 +87,32 @@ func TestSuccessorsMayClaim(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A master that was killed goes on in its kernel for a while: the new one makes the
+// announcements of VRRP, and then others.
+func TestANewMasterWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		r := start(t, host, config.Site{Instances: []config.Instance{instance("VI_1", 51, "10.0.0.100/32")}}, nil)
+		defer r.stop()
+		time.Sleep(5 * time.Second)
+		for range 3 {
+			if n := host.claim("eth0", netif.Claim{IP: claimedVIP, MAC: "02:00:00:00:00:02"}); n != 1 {
+				t.Fatalf("%d listen", n)
+			}
+			time.Sleep(time.Second)
+		}
+		before := len(host.told("claims"))
+		time.Sleep(time.Until(host.start.Add(13500 * time.Millisecond)))
+		if got := host.told("claims"); len(got) != before {
+			t.Errorf("told too early: %q", got)
+		}
+		time.Sleep(time.Second)
+		if got := host.told("claims"); len(got) != before+1 || got[before] != "13.609 eth0 claims 10.0.0.100" {
+			t.Errorf("told: %q", got)
+		}
+	})
 }
 
 // Another device of the same host answers for the address as well: that is how the

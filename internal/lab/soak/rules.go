@@ -53,7 +53,7 @@ func (t timing) rules() map[Kind]rule {
 		returns  = "who returns waits for three adverts and the skew; what is on its way then is the other one's"
 		two      = "two masters hear of each other within an advert"
 		again    = "it is put back at once"
-		claims   = "who has asked meanwhile is told otherwise, at most a second later"
+		claims   = "who was asked meanwhile is told otherwise: at most a second later, and by a new master after ten"
 	)
 	return map[Kind]rule{
 		Crash:   {t.silence(), true, forwards},
@@ -80,7 +80,7 @@ func (t timing) rules() map[Kind]rule {
 		TakeVIP:     {0, false, again},
 		TakeLo:      {0, false, again},
 		TakeLoRoute: {0, false, again},
-		ResetARP:    {time.Second, true, claims},
+		ResetARP:    {11 * time.Second, true, claims},
 	}
 }
 
