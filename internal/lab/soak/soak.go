@@ -351,7 +351,7 @@ func (r *run) violateLocked(format string, args ...any) {
 	r.told[text] = true
 	r.sayLocked("VIOLATION: %s", text)
 	if len(r.violations) < 3 { // the next ones are mostly the same
-		r.sayLocked("as it is:\n%s", r.scene())
+		r.sayLocked("as it is:\n%s%s", r.scene(), r.logs())
 	}
 	if len(r.violations) < 20 {
 		r.violations = append(r.violations, fmt.Sprintf("after %v: %s", time.Since(r.began).Round(time.Millisecond), text))
