@@ -37,6 +37,7 @@ func TestSlips(t *testing.T) {
 		{"the router misspelled", slipRouter + slipService, strings.Replace(slipRouter, "vrrp_instance", "vrrp_instnace", 1) + slipService, "", "", "Unknown keyword 'vrrp_instnace'"},
 		{"a new word misspelled", slipRouter, strings.Replace(slipRouter, "priority", "priorty", 1), "", "", "Unknown keyword 'priorty'"},
 		{"a number that is none", slipRouter, strings.Replace(slipRouter, "priority 150", "priority 15o", 1), "", "", "15o"},
+		{"a weight out of range", slipService, strings.Replace(slipService, "lb_kind DR", "weight 0", 1), "", "", "weight 0 is outside range"},
 		{"what keepalived only remarks upon", slipRouter, strings.Replace(slipRouter, "\tvirtual_ipaddress", "\tvirtual_routes {\n\t\t10.98.0.0/24 via 10.9.9.1\n\t}\n\tnotify_master /etc/up.sh\n\tvirtual_ipaddress", 1), "", "", ""},
 		{"one that was misspelled before", strings.Replace(slipRouter, "priority", "priorty", 1), "\n\n" + strings.Replace(slipRouter, "priority", "priorty", 1), "", "", ""},
 	} {

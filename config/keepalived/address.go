@@ -429,7 +429,7 @@ func (line *routeLine) finish() bool {
 		return false
 	}
 	if line.track && line.route.Link == "" {
-		line.r.theirs(line.l.place, fmt.Sprintf("Warning - cannot track route %s with no interface specified, not tracking", line.dst), statusTest)
+		line.r.theirs(line.l.place, fmt.Sprintf("Warning - cannot track route %s with no interface specified, not tracking", line.dst), statusRemark)
 	}
 	if line.route.Type != "" && (line.route.Via.IsValid() || line.route.Link != "") {
 		line.refuse("", "a "+line.route.Type+" route leads nowhere: it has no via and no dev")

@@ -26,7 +26,7 @@ func (r *reader) finishGroups() {
 		case 0:
 			r.theirs(r.whole(g.place), fmt.Sprintf("Sync group %s, no matching virtual router found in group declaration - removing", g.Name), statusTest)
 		case 1:
-			r.theirs(r.whole(g.place), fmt.Sprintf("Sync group %s has only 1 virtual router(s) - this probably isn't what you want", g.Name), statusTest)
+			r.theirs(r.whole(g.place), fmt.Sprintf("Sync group %s has only 1 virtual router(s) - this probably isn't what you want", g.Name), statusRemark)
 			r.problem(g.place, config.Warning, fmt.Sprintf("vrrp_sync_group %s has one member only", g.Name), "a group is of two at least")
 		}
 		for _, t := range g.tracked {

@@ -15,7 +15,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lvsctl/lvsctl/config"
@@ -80,13 +79,14 @@ type status uint8
 
 const (
 	statusGood     status = iota
+	statusRemark          // it remarked upon what it takes
 	statusTest            // it complained
 	statusSecurity        // scripts are run without enable_script_security
 	statusConfig          // it gave up: a keyword lacks what should follow it
 	statusNoConfig        // it gave up: a file that must be there is not
 )
 
-var exitStatus = [...]int{statusGood: 0, statusTest: 5, statusSecurity: 6, statusConfig: 2, statusNoConfig: 6}
+var exitStatus = [...]int{statusGood: 0, statusRemark: 5, statusTest: 5, statusSecurity: 6, statusConfig: 2, statusNoConfig: 6}
 
 // ExitStatus is that of `keepalived -t` for the file: 0 for a good one, 5 for one
 // that it complains about, 6 where scripts are run without enable_script_security
@@ -103,16 +103,6 @@ func (f *File) Complaints() []string { return f.complaints }
 // word that it does not know, a number that is none. What it takes and remarks upon is
 // not among them.
 func (f *File) Mistakes() []string { return f.mistakes }
-
-// remarks begin complaints about what is taken all the same.
-var remarks = []string{"Warning", "WARNING", "SECURITY VIOLATION", "No script username specified", "No user specified", "Disabling track script",
-	"Truncating auth_pass", "hashed only applies", "Virtual server "}
-
-// remarked tells whether keepalived takes what it says this about.
-func remarked(text string) bool {
-	return slices.ContainsFunc(remarks, func(begin string) bool { return strings.HasPrefix(text, begin) }) ||
-		strings.Contains(text, "has only 1 virtual router(s)")
-}
 
 // Parse reads a file. It does not fail: what it cannot make sense of is among the
 // problems, and the rest is read nevertheless. Problems are sorted by file and
@@ -252,23 +242,28 @@ const maxComplaints = 10000
 
 // judge works out the exit status, and puts the complaints in order.
 func (r *reader) judge() {
-	places := make([]config.Problem, 0, len(r.said))
-	for _, c := range r.said {
-		if !r.heard(c) {
-			continue
-		}
-		places = append(places, c.Problem)
+	heard := slices.DeleteFunc(slices.Clone(r.said), func(c complaint) bool { return !r.heard(c) })
+	for _, c := range heard {
 		r.f.status = max(r.f.status, c.status)
 	}
+	r.f.complaints = inOrder(heard)
+	r.f.mistakes = inOrder(slices.DeleteFunc(heard, func(c complaint) bool { return c.status == statusRemark || c.status == statusSecurity }))
+}
+
+// inOrder are complaints as keepalived writes them, by their places.
+func inOrder(cs []complaint) []string {
+	places := make([]config.Problem, 0, len(cs))
+	for _, c := range cs {
+		places = append(places, c.Problem)
+	}
 	config.SortProblems(places)
+	var texts []string
 	for _, p := range places[:min(len(places), maxComplaints)] {
 		text := p.Text
 		if p.Line > 0 {
 			text = fmt.Sprintf("(%s: Line %d) %s", p.File, p.Line, text)
 		}
-		r.f.complaints = append(r.f.complaints, text)
-		if !remarked(p.Text) {
-			r.f.mistakes = append(r.f.mistakes, text)
-		}
+		texts = append(texts, text)
 	}
+	return texts
 }
