@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lvsctl/lvsctl/config"
 	"github.com/lvsctl/lvsctl/internal/netif"
@@ -25,15 +26,17 @@ type addresses struct {
 	// running is held while the kernel is being changed: by one at a time.
 	running sync.Mutex
 
-	mu    sync.Mutex // for what follows
-	want  []netif.Addr
-	pace  pace
-	gone  []netif.Addr // no longer configured, and maybe still there
-	loose map[netif.AddrKey]bool
-	theft config.OnRemoved
-	held  map[netif.AddrKey]bool // ours on the host; a removal that is not ours is a theft
-	fell  map[netif.AddrKey]bool // of these, gone with their device
-	began bool                   // what a crash has left is cleaned up
+	mu   sync.Mutex // for what follows
+	want []netif.Addr
+	pace pace
+	// interval is that between adverts, within which a new master is heard.
+	interval time.Duration
+	gone     []netif.Addr // no longer configured, and maybe still there
+	loose    map[netif.AddrKey]bool
+	theft    config.OnRemoved
+	held     map[netif.AddrKey]bool // ours on the host; a removal that is not ours is a theft
+	fell     map[netif.AddrKey]bool // of these, gone with their device
+	began    bool                   // what a crash has left is cleaned up
 }
 
 var (
@@ -77,6 +80,7 @@ func (h *addresses) use(in *config.Instance) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pace, h.loose, h.theft = pace{in.GarpInterval, in.NAInterval}, loose, in.OnRemoved
+	h.interval = in.Interval
 	if slices.Equal(want, h.want) {
 		return false
 	}
@@ -245,6 +249,13 @@ func (h *addresses) list() []netif.Addr {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.want
+}
+
+// heardWithin is how long it takes until a new master of the addresses is heard.
+func (h *addresses) heardWithin() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.interval
 }
 
 // Announce implements [vrrp.Announcer].

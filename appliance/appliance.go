@@ -321,7 +321,6 @@ func (a *Appliance) plan() {
 	var changed []string
 	unseen := unseenThings{}
 	what := map[string]*addresses{}
-	guards := map[string]guarded{}
 	fresh := map[router]*kept{}
 	opened := map[line]vrrp.Transport{}
 	followed := a.site.Followed()
@@ -338,7 +337,6 @@ func (a *Appliance) plan() {
 		}
 		k := a.keep(in)
 		fresh[routerOf(in)], what[in.Name] = k, k.addresses
-		guards[in.Name] = guarded{k.addresses, in.Interval}
 		opened[line{in.Link, in.IPv6}] = m.Transport
 		if k.use(in) {
 			changed = append(changed, in.Name)
@@ -355,7 +353,7 @@ func (a *Appliance) plan() {
 	}
 	a.reports.box.put(unseen, true)
 	a.probes.use(what)
-	a.guard.use(guards)
+	a.guard.use(what)
 	a.leaveGone()
 	a.lookAtLinks(members, &links)
 	a.commit(members, missing)

@@ -25,19 +25,13 @@ type guard struct {
 	say  func(level Level, instance, text string)
 
 	mu       sync.Mutex // for what follows
-	members  map[string]guarded
+	what     map[string]*addresses
 	masters  map[string]time.Time // since when
 	ears     map[string]*ear      // by device
 	contests map[contested]*contest
 	soon     *time.Timer // arranges; nil: nothing has changed
 	closed   bool
 	running  sync.WaitGroup
-}
-
-// guarded is what an instance has.
-type guarded struct {
-	addresses *addresses
-	interval  time.Duration // between adverts
 }
 
 // ear is a device that is listened to.
@@ -91,11 +85,11 @@ func newGuard(host Host, tell *announcer, say func(Level, string, string)) *guar
 	return &guard{host: host, tell: tell, say: say, masters: map[string]time.Time{}, ears: map[string]*ear{}, contests: map[contested]*contest{}}
 }
 
-// use names the instances and what they have.
-func (g *guard) use(members map[string]guarded) {
+// use names the instances and their addresses.
+func (g *guard) use(what map[string]*addresses) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.members = members
+	g.what = what
 	g.arrangeSoon()
 }
 
@@ -128,11 +122,11 @@ func (g *guard) arrangeSoon() {
 func (g *guard) arrange() {
 	want := map[string]map[netip.Addr]string{}
 	for name := range g.masters {
-		m, ok := g.members[name]
-		if !ok || g.closed {
+		h := g.what[name]
+		if h == nil || g.closed {
 			continue
 		}
-		for _, a := range m.addresses.list() {
+		for _, a := range h.list() {
 			if !a.Prefix.Addr().Is4() {
 				continue
 			}
@@ -247,8 +241,8 @@ func (g *guard) claimed(link string, c netif.Claim) {
 	}
 	name := e.ips[c.IP]
 	wait := claimSettle
-	if c.Announces {
-		wait += g.members[name].interval
+	if h := g.what[name]; c.Announces && h != nil {
+		wait += h.heardWithin()
 	}
 	wait = max(wait, fresh-now.Sub(g.masters[name]), k.pause()-now.Sub(k.told))
 	k.answer = time.AfterFunc(wait, func() { g.answer(key) })

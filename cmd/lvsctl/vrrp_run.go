@@ -62,11 +62,13 @@ SIGHUP and by lvsctl reload; its virtual servers are for lvsctl keepalived.
 An address that somebody else removes is put back; when it does not stay for a
 minute, it is handed over (--on-vip-removed). Before it is taken the network is
 asked whether somebody has it who is no master, which is an alarm, or keeps it from
-being taken (--on-duplicate). Who claims it later, as a real server does that does
-not hide it, has his claim undone: the neighbours are told at once where the address
-is, and the log and the status say who it was. A director that is a real server of its addresses as
-well (--localnode) must not run their virtual services while it is not master:
-lvsctl run and lvsctl keepalived see to that, a program beside this one does not.`,
+being taken (--on-duplicate). Who claims it by ARP later, as a real server does that
+does not hide it, has his claim undone: the neighbours are told where the address is,
+and the log and the status say who it was.
+
+A director that is a real server of its addresses as well (--localnode) must not run
+their virtual services while it is not master: lvsctl run and lvsctl keepalived see to
+that, a program beside this one does not.`,
 		Example: `  lvsctl vrrp run --interface eth0 --vrid 51 --priority 150 --vip 192.168.131.252
   lvsctl vrrp run --interface eth0 --vrid 51 --priority 100 --vip 192.168.131.252 \
       --password 1111 --notify /etc/lvsctl/moved.sh

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
-	"github.com/mdlayher/arp"
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -37,7 +35,7 @@ type Ear struct {
 func (w *Wire) Ear() (*Ear, error) {
 	e := &Ear{w: w}
 	err := w.k.inside(func() (err error) {
-		e.c, err = packet.Listen(w.ifi, packet.Datagram, unix.ETH_P_ARP, &packet.Config{Filter: claimFilter(nil)})
+		e.c, err = listenARP(w.ifi, claimFilter(nil))
 		return err
 	})
 	if err != nil {
@@ -73,8 +71,6 @@ func (e *Ear) Hear(ctx context.Context, hear func(Claim)) error {
 			return nil
 		case errors.Is(err, unix.ENETDOWN): // told once when the link goes down; it may come back
 			continue
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			continue
 		case err != nil:
 			return fmt.Errorf("listening for ARP on %s: %w", e.w.ifi.Name, err)
 		}
@@ -87,8 +83,8 @@ func (e *Ear) Hear(ctx context.Context, hear func(Claim)) error {
 
 // foreignClaim reads an ARP packet; what this device sends is no foreign claim.
 func foreignClaim(data []byte, own string) (Claim, bool) {
-	var p arp.Packet
-	if err := p.UnmarshalBinary(data); err != nil || p.HardwareAddrLength != 6 || p.IPLength != 4 {
+	p, ok := readARP(data)
+	if !ok {
 		return Claim{}, false
 	}
 	c := Claim{IP: p.SenderIP, MAC: p.SenderHardwareAddr.String(), Announces: p.SenderIP == p.TargetIP}
@@ -99,30 +95,16 @@ func foreignClaim(data []byte, own string) (Claim, bool) {
 // 255 instructions at the most.
 const mostFiltered = 100
 
-// claimFilter lets ARP of Ethernet and IPv4 through whose sender is one of these.
+// claimFilter lets ARP through whose sender is one of these.
 func claimFilter(ips []netip.Addr) []bpf.RawInstruction {
-	accept, drop := bpf.RetConstant{Val: 128}, bpf.RetConstant{Val: 0}
-	var tests []bpf.Instruction
+	program := []bpf.Instruction{bpf.LoadAbsolute{Off: 14, Size: 4}}
 	if len(ips) > mostFiltered {
-		tests = []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1}}
-	} else {
-		for i, ip := range ips {
-			v4 := ip.As4()
-			tests = append(tests, bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(v4[:]), SkipTrue: uint8(len(ips) - i)})
-		}
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1})
+		ips = nil
 	}
-	program := []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipTrue: 1},
-		drop,
-		bpf.LoadAbsolute{Off: 4, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6<<8 | 4, SkipTrue: 1},
-		drop,
-		bpf.LoadAbsolute{Off: 14, Size: 4},
+	for i, ip := range ips {
+		v4 := ip.As4()
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(v4[:]), SkipTrue: uint8(len(ips) - i)})
 	}
-	raw, err := bpf.Assemble(append(append(program, tests...), drop, accept))
-	if err != nil {
-		panic(err) // of numbers that are all in range
-	}
-	return raw
+	return arpFilter(append(program, dropARP, acceptARP)...)
 }

@@ -44,7 +44,7 @@ func (k *Kernel) Wire(link string) (*Wire, error) {
 			return fmt.Errorf("%s is no Ethernet device: there is nobody to tell", link)
 		}
 		w.mac = w.ifi.HardwareAddr
-		w.arp, err = packet.Listen(w.ifi, packet.Datagram, unix.ETH_P_ARP, &packet.Config{Filter: arpFilter()})
+		w.arp, err = listenARP(w.ifi, arpFilter(acceptARP))
 		return err
 	})
 	if err != nil {
@@ -185,7 +185,7 @@ func (w *Wire) probeARP(ctx context.Context, ip netip.Addr, how Probing) ([]Answ
 	// A socket of its own: what has queued up in the other is not an answer.
 	var c *packet.Conn
 	err := w.k.inside(func() (err error) {
-		c, err = packet.Listen(w.ifi, packet.Datagram, unix.ETH_P_ARP, &packet.Config{Filter: arpFilter()})
+		c, err = listenARP(w.ifi, arpFilter(acceptARP))
 		return err
 	})
 	if err != nil {
@@ -214,17 +214,22 @@ type claim struct {
 // claimOf reads an ARP packet. Who has the address, or sends under it, has its
 // claim; who probes for it is about to (RFC 5227, section 2.1.1).
 func claimOf(data []byte, ip netip.Addr) claim {
-	var p arp.Packet
-	if err := p.UnmarshalBinary(data); err != nil || p.HardwareAddrLength != 6 || p.IPLength != 4 {
-		return claim{}
-	}
+	p, ok := readARP(data)
 	switch {
+	case !ok:
+		return claim{}
 	case p.SenderIP == ip:
 		return claim{mac: p.SenderHardwareAddr}
 	case p.Operation == arp.OperationRequest && p.SenderIP.IsUnspecified() && p.TargetIP == ip:
 		return claim{mac: p.SenderHardwareAddr, asks: true}
 	}
 	return claim{}
+}
+
+// readARP reads a packet of ARP for Ethernet and IPv4; others are none.
+func readARP(data []byte) (p arp.Packet, ok bool) {
+	err := p.UnmarshalBinary(data)
+	return p, err == nil && p.HardwareAddrLength == 6 && p.IPLength == 4
 }
 
 type deadliner interface{ SetReadDeadline(time.Time) error }
@@ -298,19 +303,26 @@ func note(answers []Answer, c claim, after time.Duration) []Answer {
 	return append(answers, Answer{MAC: mac, Count: 1, After: after, Asks: c.asks})
 }
 
-// arpFilter lets ARP of Ethernet and IPv4 through. It is set before the socket is
-// bound, so that nothing else gets in.
-func arpFilter() []bpf.RawInstruction {
-	program, err := bpf.Assemble([]bpf.Instruction{
+// listenARP opens a socket for ARP. The filter is set before it is bound, so that
+// nothing else gets in.
+func listenARP(ifi *net.Interface, filter []bpf.RawInstruction) (*packet.Conn, error) {
+	return packet.Listen(ifi, packet.Datagram, unix.ETH_P_ARP, &packet.Config{Filter: filter})
+}
+
+var acceptARP, dropARP = bpf.RetConstant{Val: 128}, bpf.RetConstant{Val: 0}
+
+// arpFilter lets ARP of Ethernet and IPv4 pass to what decides further.
+func arpFilter(further ...bpf.Instruction) []bpf.RawInstruction {
+	program, err := bpf.Assemble(append([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipFalse: 3},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipTrue: 1},
+		dropARP,
 		bpf.LoadAbsolute{Off: 4, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6<<8 | 4, SkipFalse: 1},
-		bpf.RetConstant{Val: 128},
-		bpf.RetConstant{Val: 0},
-	})
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6<<8 | 4, SkipTrue: 1},
+		dropARP,
+	}, further...))
 	if err != nil {
-		panic(err) // a constant program: wrong once is wrong always
+		panic(err) // of numbers that are all in range: wrong once is wrong always
 	}
 	return program
 }
