@@ -277,6 +277,34 @@ func TestDuplicates(t *testing.T) {
 	})
 }
 
+// A master of lower priority has the addresses with good reason until it is our turn:
+// that is no alarm, and the status says who it is.
+func TestWeakerMasterIsNoDuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		host.answers[netip.MustParseAddr("10.0.0.100")] = "02:00:00:00:00:99"
+		in := instance("VI_1", 51, "10.0.0.100/32")
+		r := start(t, host, config.Site{Instances: []config.Instance{in}}, nil)
+		time.Sleep(900 * time.Millisecond) // until its next advert
+		for range 2 {
+			host.hear("eth0", advertOf(in, "10.0.0.2", 50))
+			time.Sleep(time.Second)
+		}
+		if got := r.said("duplicate"); len(got) != 0 {
+			t.Errorf("log: %q", got)
+		}
+		st, err := r.Status()
+		if err != nil || st[0].State != "BACKUP" || st[0].Weaker != "10.0.0.2" || len(st[0].Duplicates) != 0 {
+			t.Errorf("status %+v, %v", st, err)
+		}
+		time.Sleep(time.Second)
+		if st, err := r.Status(); err != nil || st[0].State != "MASTER" || st[0].Weaker != "" {
+			t.Errorf("after it: %+v, %v", st, err)
+		}
+		r.stop()
+	})
+}
+
 // The programs of an instance and of its group, in order, once each; what a reload
 // takes away is told as well.
 func TestPrograms(t *testing.T) {

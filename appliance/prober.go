@@ -33,7 +33,7 @@ type prober struct {
 
 	mu      sync.Mutex // for what follows
 	what    map[string]*addresses
-	heard   func(instance string) (master netip.Addr) // whom the instance obeys; invalid: nobody
+	heard   func(instance string) (master netip.Addr) // whom the instance hears; invalid: nobody
 	answer  func(instance string, number uint64, holder string)
 	stops   map[string]context.CancelFunc
 	found   map[string][]Duplicate
@@ -145,8 +145,15 @@ func (p *prober) run(ctx context.Context, instance string, h *addresses, delay t
 	if ctx.Err() != nil {
 		return
 	}
-	if s == vrrp.Backup && len(found) > 0 && p.master(instance).IsValid() {
-		found = nil // it is the master's, as it should be
+	if s == vrrp.Backup && len(found) > 0 {
+		select {
+		case <-time.After(h.heardWithin()): // a master speaks that often
+		case <-ctx.Done():
+			return
+		}
+		if p.master(instance).IsValid() {
+			found = nil // it is the master's, as it should be
+		}
 	}
 	p.remember(instance, found)
 	for _, d := range found {

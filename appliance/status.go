@@ -41,6 +41,8 @@ type InstanceStatus struct {
 	// Master is who is obeyed, or ourselves; empty when nobody was heard.
 	Master         string `json:"master,omitempty"`
 	MasterPriority uint8  `json:"master_priority,omitempty"`
+	// Weaker is a master of lower priority, which speaks until it is our turn.
+	Weaker string `json:"weaker_master,omitempty"`
 
 	Addresses []string       `json:"addresses"`
 	Holders   []HolderStatus `json:"holders"`
@@ -238,6 +240,9 @@ func (s *InstanceStatus) fill(m vrrp.MemberStatus) {
 	if m.Master.Addr.IsValid() {
 		s.Master, s.MasterPriority = m.Master.Addr.String(), m.Master.Priority
 	}
+	if m.Weaker.Addr.IsValid() {
+		s.Weaker = m.Weaker.Addr.String()
+	}
 	for i, t := range s.Tracked {
 		s.Tracked[i].Health = map[vrrp.Health]string{vrrp.Up: "up", vrrp.Down: "down", vrrp.Unknown: "unknown"}[m.Health[t.Name]]
 	}
@@ -293,7 +298,8 @@ func roleWord(r lvs.Role) string {
 	return "backup"
 }
 
-// masterOf is whom an instance obeys.
+// masterOf is whom an instance hears as master: one that it obeys, or a weaker one
+// until it is its own turn.
 func (a *Appliance) masterOf(name string) netip.Addr {
 	live, err := a.speaker.Status()
 	if err != nil {
@@ -301,6 +307,9 @@ func (a *Appliance) masterOf(name string) netip.Addr {
 	}
 	for _, m := range live {
 		if m.Name == name {
+			if m.Weaker.Addr.IsValid() {
+				return m.Weaker.Addr
+			}
 			return m.Master.Addr
 		}
 	}

@@ -48,6 +48,7 @@ type Machine struct {
 	answered  time.Time     // when the last advert was sent
 	eager     bool          // the master is dead, but the rest of the group is not ready
 	master    Peer          // whom we obey; invalid when it said goodbye
+	weaker    Peer          // a master of lower priority that speaks until it is our turn
 	lost      netip.Addr    // whose silence made us MASTER
 	since     time.Time     // of the last transition
 	begins    time.Time     // from when on deadlines are counted
@@ -237,6 +238,7 @@ func (m *Machine) recvBackup(now time.Time, a *Advert) {
 	}
 	if a.Priority < m.priority && m.mayPreempt(now) {
 		m.question.invited = true
+		m.weaker = Peer{a.Src, a.Priority}
 		return // it speaks, but when our deadline comes it is ours
 	}
 	if a.Priority >= m.priority {
@@ -252,7 +254,7 @@ func (m *Machine) masterStops(now time.Time) {
 		return
 	}
 	m.downAt = earliest(m.downAt, m.in(now, m.cfg.skew(m.priority, m.interval)))
-	m.master = Peer{}
+	m.master, m.weaker = Peer{}, Peer{}
 	m.question = question{invited: true} // who says goodbye may still answer for a moment
 }
 
@@ -277,7 +279,7 @@ func (m *Machine) obey(now time.Time, a *Advert) {
 	if m.cfg.Version == 3 {
 		m.interval = a.Interval
 	}
-	m.master = Peer{a.Src, a.Priority}
+	m.master, m.weaker = Peer{a.Src, a.Priority}, Peer{}
 	m.eager = false
 	m.refused = ""
 	m.arm(now, m.in(now, m.cfg.masterDown(m.priority, m.interval)))
@@ -654,6 +656,7 @@ func (m *Machine) become(now time.Time, s State, why string) {
 	m.announce = schedule{}
 	m.question = question{}
 	m.preemptAt = time.Time{}
+	m.weaker = Peer{}
 	m.eager = false
 	if s != Backup {
 		m.refused = ""
@@ -717,7 +720,8 @@ type Status struct {
 	Priority, Base   uint8         // effective, and as configured
 	Interval         time.Duration // our own
 	MasterInterval   time.Duration // what the master said, version 3
-	Master           Peer          // the last one heard, or ourselves
+	Master           Peer          // the last one heard and obeyed, or ourselves
+	Weaker           Peer          // one of lower priority that speaks until it is our turn
 	Since            time.Time     // of the last transition
 	Deadline         time.Time     // the next one; zero is never
 	Cause            string        // of FAULT
@@ -733,7 +737,7 @@ type Status struct {
 func (m *Machine) Status() Status {
 	s := Status{
 		Name: m.cfg.Name, State: m.state, Mode: m.mode, Priority: m.priority, Base: m.cfg.Priority,
-		Interval: m.cfg.Interval, MasterInterval: m.interval, Master: m.master,
+		Interval: m.cfg.Interval, MasterInterval: m.interval, Master: m.master, Weaker: m.weaker,
 		Since: m.since, Deadline: m.Deadline(), Health: maps.Clone(m.health), Stats: m.stats,
 		Eager: m.eager, Releasing: !m.releaseAt.IsZero(),
 		Strangers: m.strangers.list(), Refused: m.refused, MeekUntil: m.meekUntil,

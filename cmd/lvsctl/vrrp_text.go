@@ -72,6 +72,8 @@ func masterWords(s appliance.InstanceStatus) string {
 	switch {
 	case s.State == "MASTER":
 		return "here"
+	case s.Weaker != "":
+		return s.Weaker + " until it is our turn"
 	case s.Master == "":
 		return "-"
 	}
