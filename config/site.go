@@ -44,6 +44,11 @@ type Instance struct {
 	vrrp.Instance
 	IPv6 bool // the family of the adverts
 
+	// StartMaster is "state MASTER" below priority 255. It gives nothing: keepalived
+	// 2.2.7 waits three adverts and the skew all the same, alone or in a group. What
+	// its author meant by it is for lint and for other dialects.
+	StartMaster bool
+
 	// VMAC names the macvlan that adverts and addresses are to be on, with the
 	// virtual router's own MAC address; empty: none.
 	VMAC string

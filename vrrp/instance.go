@@ -32,7 +32,6 @@ type Instance struct {
 	SkipAddrCheck bool         // check the addresses of only the first advert of each master
 
 	StartStandby bool          // begin with Standby: it was ordered before a restart
-	StartMaster  bool          // "state MASTER": a head start at the first election, nothing else
 	NoPreempt    bool          // do not take over from a live master of lower priority
 	PreemptDelay time.Duration // respect a live master of lower priority that long
 	DownAdverts  int           // a master is dead after this many silent intervals; 0 means 3
@@ -138,17 +137,7 @@ func (c *Instance) Delay() time.Duration {
 	if c.FirstWait == 0 {
 		return c.StartDelay
 	}
-	usual := c.masterDown(c.Priority, c.Interval)
-	if c.StartMaster {
-		usual = c.headStart()
-	}
-	return max(c.StartDelay, (c.FirstWait - usual).Round(time.Millisecond))
-}
-
-// headStart is what keepalived gives to "state MASTER": one interval and the skew of
-// priority 255, whatever the priority is.
-func (c *Instance) headStart() time.Duration {
-	return c.Interval + c.skew(PriorityOwner, c.Interval)
+	return max(c.StartDelay, (c.FirstWait - c.masterDown(c.Priority, c.Interval)).Round(time.Millisecond))
 }
 
 // leastPatience is for successors on machines that are busy for longer than their

@@ -127,11 +127,8 @@ func (m *Machine) Start(now time.Time) []Action {
 }
 
 func (m *Machine) firstWait() time.Duration {
-	switch {
-	case m.priority == PriorityOwner:
+	if m.priority == PriorityOwner {
 		return 0 // as soon as the start is not delayed any more
-	case m.cfg.StartMaster && m.mode == Normal:
-		return m.cfg.headStart()
 	}
 	return m.cfg.masterDown(m.priority, m.interval)
 }

@@ -80,10 +80,6 @@ func TestRules(t *testing.T) {
 	}{
 		{"start, v2", nil, func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 3609, "drop; INIT -> BACKUP"},
 		{"start, v3", v3, func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 360, "BACKUP"},
-		{"start, state MASTER: a head start", func(c *Instance) { c.StartMaster = true },
-			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 1003, "BACKUP"},
-		{"start, state MASTER, v3", func(c *Instance) { v3(c); c.StartMaster = true },
-			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 100, "BACKUP"},
 		{"start of the owner (110)", func(c *Instance) { c.Priority = owner },
 			func(b *bench) { b.did(b.m.Start(b.now)) }, Master, 1000, "drop; INIT -> MASTER, priority 255: the addresses are our own; send priority 255 to [224.0.0.18]; take; announce x5"},
 		{"start with something not up", func(c *Instance) { c.Track = []Tracked{{Name: "eth0"}} },
@@ -94,8 +90,6 @@ func TestRules(t *testing.T) {
 			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 60_000, ""},
 		{"the start is delayed", func(c *Instance) { c.StartDelay = 10 * time.Second },
 			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 13_609, "drop; INIT -> BACKUP, priority 100: start"},
-		{"the start is delayed, state MASTER", func(c *Instance) { c.StartDelay, c.StartMaster = 10*time.Second, true },
-			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 11_003, "BACKUP"},
 		{"the start is delayed: initdead is in it", func(c *Instance) { c.StartDelay, c.FirstWait = 10*time.Second, 12*time.Second },
 			func(b *bench) { b.did(b.m.Start(b.now)) }, Backup, 13_609, "BACKUP"},
 		{"the start of the owner is delayed", func(c *Instance) { c.Priority, c.StartDelay = owner, 10*time.Second },
@@ -417,14 +411,12 @@ func make256() (list []netip.Addr) {
 // was.
 func TestDelay(t *testing.T) {
 	for _, wait := range []time.Duration{0, time.Second, 12 * time.Second, 2 * time.Minute} {
-		for _, master := range []bool{false, true} {
-			first := newBench(t, func(c *Instance) { c.FirstWait, c.StartMaster = wait, master })
-			delayed := newBench(t, func(c *Instance) { c.StartDelay, c.StartMaster = first.m.cfg.Delay(), master })
-			first.m.Start(first.now)
-			delayed.m.Start(delayed.now)
-			if off := first.left() - delayed.left(); off.Abs() > time.Millisecond {
-				t.Errorf("first wait %v is delay %v, which comes %v too early", wait, delayed.m.cfg.StartDelay, off)
-			}
+		first := newBench(t, func(c *Instance) { c.FirstWait = wait })
+		delayed := newBench(t, func(c *Instance) { c.StartDelay = first.m.cfg.Delay() })
+		first.m.Start(first.now)
+		delayed.m.Start(delayed.now)
+		if off := first.left() - delayed.left(); off.Abs() > time.Millisecond {
+			t.Errorf("first wait %v is delay %v, which comes %v too early", wait, delayed.m.cfg.StartDelay, off)
 		}
 	}
 }

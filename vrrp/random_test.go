@@ -103,7 +103,6 @@ func (c *chaos) populate() {
 	for i := range 2 + c.rng.IntN(4) {
 		in := c.base
 		in.Priority = []uint8{50, 100, 100, 150, 200, 254}[c.rng.IntN(6)]
-		in.StartMaster = c.rng.IntN(3) == 0
 		if !plain {
 			in.NoPreempt = c.rng.IntN(4) == 0
 			in.PreemptDelay = time.Duration(c.rng.IntN(3)) * c.interval

@@ -2,8 +2,10 @@ package vrrplab
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
 	"github.com/lvsctl/lvsctl/vrrp"
@@ -61,4 +63,27 @@ func TestKeywordsOnTheWire(t *testing.T) {
 func (p *pair) startWith(i int, program ...string) {
 	p.Helper()
 	p.run[i] = p.d[i].Start(append(program, "-n", "-l", "-D", "-P", "-f", confFile)...)
+}
+
+// TestStateMasterGivesNothing: below priority 255 it is no head start, with keepalived
+// and with us. With one a machine of lower priority would begin as master whenever
+// the first advert of the live one comes a moment late.
+func TestStateMasterGivesNothing(t *testing.T) {
+	needKeepalived(t)
+	p := newPair(t)
+	for i, program := range [][]string{{"keepalived"}, {lvsctl(), "keepalived"}} {
+		p.d[i].WriteFile(confFile, fmt.Sprintf("vrrp_instance VI_1 {\n    state MASTER\n    interface eth0\n    virtual_router_id %d\n    priority 150\n"+
+			"    virtual_ipaddress {\n        10.1.0.%d\n    }\n}\n", 51+i, 100+i), 0o644)
+		began := time.Now()
+		p.startWith(i, program...)
+		lab.Eventually(t, patience, func() error {
+			if have := addresses(t, p.d[i]); !slices.Contains(have, fmt.Sprintf("10.1.0.%d/32", 100+i)) {
+				return fmt.Errorf("%s has %v", program, have)
+			}
+			return nil
+		})
+		if took := time.Since(began); took < 3*time.Second {
+			t.Errorf("%s was master after %v", program, took)
+		}
+	}
 }
