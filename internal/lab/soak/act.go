@@ -64,6 +64,11 @@ func (r *run) actDirector(e *happened) error {
 		return c.end(e.Host, syscall.SIGTERM, r.patient())
 	case Start:
 		c.start(e.Host)
+		// What it may cost counts from its first word: a busy machine takes its time
+		// to begin a program.
+		if !r.settle("a start", r.haveRead) {
+			return nil
+		}
 	case Cut:
 		r.setCut(e.Host)
 		h.Unplug("eth0")
