@@ -97,7 +97,7 @@ func ask(ctx context.Context, c *daemon.Client, method, path string, in, out any
 }
 
 func operateCommands() []*cobra.Command {
-	return []*cobra.Command{statusCommand(), whyCommand(), drainCommand(), undrainCommand(), reloadCommand(), watchCommand(), topCommand()}
+	return []*cobra.Command{statusCommand(), whyCommand(), drainCommand(), undrainCommand(), reloadCommand(), watchCommand(), topCommand(), metricsCommand()}
 }
 
 func statusCommand() *cobra.Command {

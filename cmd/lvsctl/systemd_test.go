@@ -72,8 +72,9 @@ func TestSystemdTakesTheUnits(t *testing.T) {
 	put("keepalived.service.d/lvsctl.conf", readUnit(t, "keepalived.service.d-lvsctl.conf"))
 	put("lvsctl-heartbeat.service", readUnit(t, "lvsctl-heartbeat.service"))
 	put("lvsctl.service", readUnit(t, "lvsctl.service"))
+	put("lvsctl-metrics.service", readUnit(t, "lvsctl-metrics.service"))
 	put("lvsctl-realserver-run.service", readUnit(t, "lvsctl-realserver-run.service"))
-	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "keepalived.service", "lvsctl-heartbeat.service", "lvsctl.service", "lvsctl-realserver-run.service"} {
+	for _, unit := range []string{"lvsctl-ldirectord@web.cf.service", "ldirectord.service", "keepalived.service", "lvsctl-heartbeat.service", "lvsctl.service", "lvsctl-metrics.service", "lvsctl-realserver-run.service"} {
 		out, err := exec.Command(analyze, "--man=no", "verify", filepath.Join(dir, unit)).CombinedOutput()
 		// It has opinions on units of this machine, too.
 		if err != nil || regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(dir)).Match(out) {

@@ -19,7 +19,7 @@ import (
 )
 
 // Control serves HTTP on a unix socket: the way in for commands of the same
-// program. Nothing else listens.
+// program. A daemon listens nowhere else.
 type Control struct {
 	Path    string // "/run/lvsctl/NAME.sock"
 	Handler http.Handler
@@ -51,30 +51,10 @@ func (c *Control) Run(ctx context.Context) error {
 		return err
 	}
 	mine, _ := os.Lstat(c.Path)
-	srv := &http.Server{
-		Handler:           http.MaxBytesHandler(c.Handler, maxRequest),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second, // a handler that streams moves it with a ResponseController
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
-	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if srv.Shutdown(grace) != nil {
-			_ = srv.Close()
-		}
-	})
-	defer stop()
 	close(c.ready)
-	err = srv.Serve(limit(l, maxClients))
+	err = serve(ctx, l, c.Handler)
 	if there, e := os.Lstat(c.Path); e == nil && os.SameFile(mine, there) {
 		_ = os.Remove(c.Path)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
 	}
 	return err
 }
