@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -22,13 +23,31 @@ const (
 	talkers   = 3
 )
 
+// dial opens a connection from the port that has not been used for longest, half an
+// hour and more. It is called on the client's thread.
+//
+// A client that comes again from a port that it has used within two minutes is sent
+// where it was sent then, be that server dead or not: IPVS knows the connection for so
+// long, and one that it has heard of from the other director belongs to no server of
+// its table. Many clients rarely do; ours is one, and is to be as many.
+func (r *run) dial(ctx context.Context, to string) (net.Conn, error) {
+	const first, ports = 1024, 1<<16 - 1024
+	for {
+		port := first + int(r.dialled.Add(1)%ports)
+		d := net.Dialer{FallbackDelay: -1, LocalAddr: &net.TCPAddr{Port: port}} // all on this thread
+		c, err := d.DialContext(ctx, "tcp4", to)
+		if !errors.Is(err, syscall.EADDRINUSE) { // by a connection that lasts
+			return c, err
+		}
+	}
+}
+
 // request asks for the page, with a connection of its own. It is called on the
 // client's thread.
-func request(limit time.Duration) (server string, err error) {
+func (r *run) request(limit time.Duration) (server string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	d := net.Dialer{FallbackDelay: -1} // all on this thread, which is the client's
-	c, err := d.DialContext(ctx, "tcp4", web)
+	c, err := r.dial(ctx, web)
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +82,7 @@ func (r *run) ask() {
 			case <-tick.C:
 			}
 			began := time.Now()
-			server, err := request(time.Duration(float64(requestLimit) * r.slow))
+			server, err := r.request(time.Duration(float64(requestLimit) * r.slow))
 			r.answered(began, server, err)
 		}
 	})
@@ -146,8 +165,7 @@ func (r *run) talker(n int) {
 func (r *run) converse(n int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestLimit)
 	defer cancel()
-	d := net.Dialer{FallbackDelay: -1}
-	c, err := d.DialContext(ctx, "tcp4", talk)
+	c, err := r.dial(ctx, talk)
 	if err != nil {
 		return err
 	}

@@ -69,13 +69,8 @@ func newCluster(t lab.T, lvsctl string) *cluster {
 	for _, name := range all {
 		c.hosts[name] = n.Host(name).Nic("eth0", lan, addrOf[name]+"/24")
 	}
-	// A client that comes again from a port that it has used within two minutes is sent
-	// where it was sent then, be that server dead or not: IPVS knows the connection for
-	// so long, and one that it has heard of from the other director belongs to no server
-	// of its table. Many clients rarely do; ours is one, and is to be as many.
-	c.client.SetSysctl("net.ipv4.ip_local_port_range", "1024 65535")
 	for _, name := range lbs {
-		// As lvsctl doctor advises, for the same reason.
+		// As lvsctl doctor advises: a client may come again from a port that it has used.
 		c.hosts[name].Run(append(slices.Clone(c.byHand), "-L", "-n")...) // loads it
 		c.hosts[name].SetSysctl("net.ipv4.vs.expire_nodest_conn", "1")
 	}

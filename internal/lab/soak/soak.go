@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
@@ -98,6 +99,7 @@ type run struct {
 	slow float64
 	timing
 	rules    map[Kind]rule
+	dialled  atomic.Uint32 // connections of the client
 	ownClock bool
 	wires    map[string]*lab.Capture // what each host sends and hears
 	done     chan struct{}
