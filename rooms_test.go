@@ -44,7 +44,7 @@ var rooms = map[string]struct {
 	"config/dialects":         {"which dialect a file is in; the one place that knows them all", []string{"config", "config/ldirectord", "config/keepalived", "config/heartbeat", "config/rules", "lvs/ipvsadm"}},
 	"internal/netif":          {"the host's addresses, routes, sysctls and announcements; not why they are wanted", nil},
 	"internal/daemon":         {"how a long-running program behaves; not what it does", nil},
-	"internal/metrics":        {"what a director's figures are called in the words of Prometheus; it asks nobody", []string{"appliance", "ldirector", "lvs", "vrrp"}},
+	"internal/metrics":        {"what a director's figures are called in the words of Prometheus; it asks nobody", []string{"appliance", "config/keepalived", "ldirector", "lvs", "vrrp"}},
 	"internal/lab":            {"test hosts; they must be able to test anything, so they lean on nothing", nil},
 	"examples":                {"complete clusters as files", []string{"*"}},
 	"man":                     {"manual pages, checked against the commands", []string{"*"}},

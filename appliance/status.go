@@ -108,6 +108,9 @@ type Counters struct {
 	Dropped         map[string]uint64 `json:"dropped,omitempty"`
 }
 
+// DroppedFor is how many adverts were not believed for a reason.
+func (c Counters) DroppedFor(why vrrp.Reason) uint64 { return c.Dropped[why.Error()] }
+
 // SyncStatus is a connection sync daemon that should run.
 type SyncStatus struct {
 	Role      string `json:"role"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/appliance"
+	"github.com/lvsctl/lvsctl/config/keepalived"
 	"github.com/lvsctl/lvsctl/internal/daemon"
 	"github.com/lvsctl/lvsctl/vrrp"
 )
@@ -46,8 +47,7 @@ type kaStats struct {
 }
 
 func statsOf(s appliance.InstanceStatus) kaStats {
-	c := s.Counters
-	dropped := func(r vrrp.Reason) uint64 { return c.Dropped[r.Error()] }
+	c, dropped := s.Counters, s.Counters.DroppedFor
 	return kaStats{
 		AdvertRcvd: c.AdvertsReceived, AdvertSent: c.AdvertsSent, BecomeMaster: c.BecameMaster, ReleaseMaster: c.ReleasedMaster,
 		PacketLenErr: dropped(vrrp.BadLength), AdvertIntervalErr: dropped(vrrp.BadInterval), IPTTLErr: dropped(vrrp.BadTTL),
@@ -147,7 +147,7 @@ func kaData(all []appliance.InstanceStatus) string {
 		if s.Group != "" {
 			line("Sync group = %s", s.Group)
 		}
-		line("State = %s", kaState(s))
+		line("State = %s", keepalived.StateName(s.State))
 		if s.Master != "" && s.State == "BACKUP" {
 			line("Master router = %s", s.Master)
 			line("Master priority = %d", s.MasterPriority)
@@ -177,17 +177,6 @@ func kaData(all []appliance.InstanceStatus) string {
 	return b.String()
 }
 
-// kaState is the state as the peer knows it: while we hand over we still serve.
-func kaState(s appliance.InstanceStatus) string {
-	switch s.State {
-	case "LEAVING":
-		return "MASTER"
-	case "WAITING":
-		return "FAULT"
-	}
-	return s.State
-}
-
 func kaWant(s appliance.InstanceStatus) string {
 	if s.State == "MASTER" {
 		return "MASTER"
@@ -197,7 +186,7 @@ func kaWant(s appliance.InstanceStatus) string {
 
 // kaAddresses are the addresses as the peer writes them.
 func kaAddresses(s appliance.InstanceStatus) []string {
-	held := kaState(s) == "MASTER"
+	held := keepalived.StateName(s.State) == "MASTER"
 	out := []string{}
 	for _, a := range s.VIPs {
 		text := a.Prefix.String()
@@ -275,9 +264,6 @@ type kaJSONData struct {
 	AuthType int `json:"auth_type"`
 }
 
-// The peer's numbers of states.
-var kaStates = map[string]int{"INIT": 0, "BACKUP": 1, "MASTER": 2, "FAULT": 3}
-
 func kaJSON(all []appliance.InstanceStatus, base *statsBase) (string, error) {
 	out := []kaJSONInstance{}
 	for _, s := range all {
@@ -285,9 +271,9 @@ func kaJSON(all []appliance.InstanceStatus, base *statsBase) (string, error) {
 			Iname: s.Name, IfpIfname: s.Interface, MasterPriority: s.MasterPriority, LastTransition: seconds(s.Since),
 			GarpDelay: int(s.Garp.Delay.Seconds()), GarpRefresh: int(s.Garp.Refresh.Seconds()), GarpRep: s.Garp.Repeat,
 			GarpRefreshRep: s.Garp.RefreshRepeat, GarpLowerPrioDelay: int(s.Garp.LowerDelay.Seconds()), GarpLowerPrioRep: s.Garp.LowerRepeat,
-			VRID: s.VRID, BasePriority: s.Base, EffectivePriority: s.Priority, VipSet: kaState(s) == "MASTER",
+			VRID: s.VRID, BasePriority: s.Base, EffectivePriority: s.Priority, VipSet: keepalived.StateName(s.State) == "MASTER",
 			AdverInt: s.Interval, MasterAdverInt: s.MasterInterval, Accept: 1, NoPreempt: s.NoPreempt,
-			State: kaStates[kaState(s)], WantState: kaStates[kaWant(s)], Version: s.Version, Vips: kaAddresses(s),
+			State: keepalived.StateNumber(keepalived.StateName(s.State)), WantState: keepalived.StateNumber(kaWant(s)), Version: s.Version, Vips: kaAddresses(s),
 		}
 		if s.State == "MASTER" {
 			d.MasterPriority = 0 // so the peer has it

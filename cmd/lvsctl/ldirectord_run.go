@@ -30,6 +30,8 @@ const (
 
 func socketOf(name string) string { return filepath.Join(runFolder, name+".sock") }
 
+func nameOf(socket string) string { return strings.TrimSuffix(filepath.Base(socket), ".sock") }
+
 // ldDaemon is a running ldirectord. Its parts are tasks; what they share is set
 // before the first one runs.
 type ldDaemon struct {

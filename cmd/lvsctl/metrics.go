@@ -101,8 +101,9 @@ func printMetrics(ctx context.Context, w io.Writer) (trouble []error, err error)
 	return trouble, h.Write(w)
 }
 
+// readTable loads no module: who asks from outside makes us run no command.
 func readTable() (lvs.State, error) {
-	k, err := kernel.Open()
+	k, err := kernel.Open(kernel.WithoutModprobe())
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func readTable() (lvs.State, error) {
 // measure asks one daemon. One that was killed has left its socket behind, and is
 // told of as one that does not answer.
 func measure(ctx context.Context, socket string) (metrics.Daemon, error) {
-	d := metrics.Daemon{Name: strings.TrimSuffix(filepath.Base(socket), ".sock")}
+	d := metrics.Daemon{Name: nameOf(socket)}
 	var st statusAnswer
 	if err := daemon.NewClient(socket).Call(ctx, http.MethodGet, "/v1/status", nil, &st); err != nil {
 		return d, err
@@ -125,7 +126,11 @@ func measure(ctx context.Context, socket string) (metrics.Daemon, error) {
 
 // serveMetrics answers until a signal says stop.
 func serveMetrics(cmd *cobra.Command, address string) error {
-	if _, _, err := net.SplitHostPort(address); err != nil {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
 		return usage(cmd, fmt.Errorf("--listen %q: it is an address and a port, as 127.0.0.1:9650, or a port of all addresses, as :9650", address))
 	}
 	log := cmd.ErrOrStderr()
@@ -172,7 +177,7 @@ func (e *exporter) pages(ctx context.Context) http.Handler {
 func (e *exporter) figures(ctx context.Context) ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.when.IsZero() || time.Since(e.when) >= metricsAge {
+	if time.Since(e.when) >= metricsAge {
 		var b bytes.Buffer
 		var trouble []error
 		trouble, e.failed = e.look(ctx, &b)

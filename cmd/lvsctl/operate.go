@@ -70,7 +70,7 @@ func running() []string {
 		if err == nil { // else it is there, and busy
 			conn.Close()
 		}
-		names = append(names, strings.TrimSuffix(filepath.Base(s), ".sock"))
+		names = append(names, nameOf(s))
 	}
 	return names
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lvsctl/lvsctl/appliance"
+	"github.com/lvsctl/lvsctl/config/keepalived"
 	"github.com/lvsctl/lvsctl/ldirector"
 	"github.com/lvsctl/lvsctl/lvs"
 	"github.com/lvsctl/lvsctl/vrrp"
@@ -145,7 +146,7 @@ func (s *sheet) check(c ldirector.CheckStatus, labels ...string) {
 }
 
 func (s *sheet) instance(daemon string, in *appliance.InstanceStatus) {
-	s.yes(instanceMaster, in.State == "MASTER" || in.State == "LEAVING", daemon, in.Name)
+	s.yes(instanceMaster, keepalived.StateName(in.State) == "MASTER", daemon, in.Name)
 	s.put(instancePriority, float64(in.Priority), daemon, in.Name)
 	s.put(instanceMode, 1, daemon, in.Name, in.Mode)
 	s.moment(instanceSince, in.Since, daemon, in.Name)
@@ -174,19 +175,14 @@ func short(reason string) string {
 	return reason[:strings.IndexAny(reason+",", ",;")]
 }
 
-// stateNumbers are keepalived's. Who leaves still answers; who waits cannot run,
-// which is FAULT there.
-var stateNumbers = map[string]float64{"INIT": 0, "BACKUP": 1, "MASTER": 2, "LEAVING": 2, "FAULT": 3, "WAITING": 3}
-
 // keepalived is an instance in the words of its exporter.
 func (s *sheet) keepalived(in *appliance.InstanceStatus) {
 	router := []string{in.Name, in.Interface, strconv.Itoa(int(in.VRID))}
 	for _, a := range in.Addresses {
 		address, link := placeOf(a, in.Interface)
-		s.put(keepalivedState, stateNumbers[in.State], in.Name, link, router[2], address)
+		s.put(keepalivedState, float64(keepalived.StateNumber(keepalived.StateName(in.State))), in.Name, link, router[2], address)
 	}
-	c := &in.Counters
-	dropped := func(why vrrp.Reason) uint64 { return c.Dropped[why.Error()] }
+	c, dropped := in.Counters, in.Counters.DroppedFor
 	for _, one := range []struct {
 		metric metric
 		n      uint64

@@ -73,8 +73,10 @@ func writeLabels(b *bytes.Buffer, names, values []string) {
 	b.WriteByte('}')
 }
 
+var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
 // escaped is a label's value as the format wants it: UTF-8, with these three
 // written otherwise.
 func escaped(value string) string {
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(value, "\uFFFD"))
+	return escapes.Replace(strings.ToValidUTF8(value, "\uFFFD"))
 }

@@ -3,6 +3,7 @@ package inlab
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lvsctl/lvsctl/internal/lab"
@@ -56,6 +57,10 @@ func TestMetrics(t *testing.T) {
 	c.director.Run(lvsctl(), "drain", "10.2.0.11", "--virtual", vip+":80", "--name", "test.cf")
 	c.write(file(2) + "\tfrobnicate=1\n")
 	c.reload("is not taken; the configuration in force stays")
+	router.Signal(syscall.SIGSTOP) // it takes connections, and does not answer
+	c.wantFigures(`lvsctl_daemon_up{daemon="vrrp"} 0`, `lvsctl_daemon_up{daemon="test.cf"} 1`)
+	router.Signal(syscall.SIGCONT)
+	c.wantFigures(`lvsctl_daemon_up{daemon="vrrp"} 1`)
 	router.Kill()
 	c.wantFigures(
 		`lvsctl_server_standing{daemon="test.cf",service="TCP 10.1.0.1:80",server="10.2.0.12:80",standing="failed"} 1`,
